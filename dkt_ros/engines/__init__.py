@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from dkt_ros.frames import Clip, Prediction
+from dkt_ros.frames import Clip, Float32, Prediction
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Engine(Protocol):
     @property
     def card(self) -> EngineCard: ...
 
-    def predict(self, clip: Clip, trust: object = None) -> Prediction:
+    def predict(self, clip: Clip, trust: Float32 | None = None) -> Prediction:
         """Predict disparity (and normals) for every frame of the clip.
 
         ``trust`` is (T, H, W) float32 0..1, how far each value of the frames' sensor depth is believed; None means
