@@ -1,0 +1,94 @@
+"""Makes successive clips of relative disparity agree.
+
+An affine engine gives every clip a scale and a shift of its own. Two successive clips share frames, so the later one can
+be brought onto the earlier by least squares on those frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkt_ros.frames import Float32
+
+
+@dataclass(frozen=True)
+class StitchedClip:
+    """A clip's disparity on the scale of the clips before it.
+
+    Attributes:
+        disparity: (T, h, w) float32.
+        scale, shift: what was applied to the engine's disparity.
+        disagreement: (h, w) float32, mean absolute difference of the two clips over the shared frames after alignment,
+            in units of stitched disparity; zeros where there was nothing to compare.
+        joined: False if this clip starts a new scale: the first one, or one that does not resemble its predecessor.
+    """
+
+    disparity: Float32
+    scale: float
+    shift: float
+    disagreement: Float32
+    joined: bool
+
+
+class Stitcher:
+    """Aligns each clip with the stitched frames that it shares with the previous one.
+
+    Least squares in float64 over all pixels of the shared frames. The variance of the new clip has a floor, so that a
+    constant prediction gives scale 1 and not infinity. A clip is not joined (``joined`` False, engine values kept) when
+    the shared frames correlate below ``min_correlation`` or the scale between neighbours leaves ``scale_range``: then
+    one of the two clips is wrong, or the stamps lie about a cut, and a stretched depth would be worse than a new start.
+
+    Args:
+        min_correlation: Pearson correlation of the shared frames.
+        scale_range: of the scale relative to the previous clip's own.
+    """
+
+    def __init__(self, min_correlation: float = 0.7, scale_range: tuple[float, float] = (0.4, 2.5)) -> None:
+        self.min_correlation = min_correlation
+        self.scale_range = scale_range
+        self._previous: Float32 | None = None
+        self._scale = 1.0
+
+    def reset(self) -> None:
+        """Forget the previous clip."""
+        self._previous = None
+        self._scale = 1.0
+
+    def align(self, disparity: Float32, overlap: int, keep: int, padding: int = 0) -> StitchedClip:
+        """Bring a clip onto the scale of the previous one.
+
+        Args:
+            disparity: (T, h, w) float32 from the engine, larger is nearer.
+            overlap: how many of the first frames are the last frames of the previous clip.
+            keep: how many of the last frames the next clip will share.
+            padding: how many of the last frames are repeats and must not be remembered.
+        """
+        joint = None
+        if overlap and self._previous is not None and self._previous.shape == disparity[:overlap].shape:
+            joint = self._fit(disparity[:overlap], self._previous)
+        scale, shift = joint or (1.0, 0.0)
+        stitched = (disparity * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
+        disagreement = np.zeros(disparity.shape[1:], np.float32)
+        if joint and self._previous is not None:
+            disagreement = np.abs(stitched[:overlap] - self._previous).mean(0)
+        self._scale = scale
+        real = stitched[: len(stitched) - padding]
+        self._previous = real[len(real) - min(keep, len(real)) :].copy() if keep else None
+        return StitchedClip(stitched, scale, shift, disagreement, joint is not None)
+
+    def _fit(self, new: Float32, old: Float32) -> tuple[float, float] | None:
+        x, y = new.astype(np.float64).ravel(), old.astype(np.float64).ravel()
+        dx, dy = x - x.mean(), y - y.mean()
+        var_x, var_y, cov = dx @ dx / x.size, dy @ dy / y.size, dx @ dy / x.size
+        # Relative to the values themselves: disparity has no unit of its own here.
+        floor = 1e-6 * max(x @ x / x.size, 1e-12)
+        if var_x < floor:
+            return self._scale, float(y.mean() - self._scale * x.mean())
+        scale = cov / var_x
+        correlation = cov / np.sqrt(var_x * max(var_y, 1e-24))
+        low, high = (self._scale * bound for bound in self.scale_range)
+        if correlation < self.min_correlation or not low <= scale <= high:
+            return None
+        return float(scale), float(y.mean() - scale * x.mean())
