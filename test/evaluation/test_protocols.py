@@ -1,0 +1,119 @@
+"""Protocols A, B and C: who may look at the ground truth, and on which pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, align_disparity, aligned_depth, score
+
+PARITY = Path(__file__).parents[2] / "../shared/parity/dvd/eval_protocol.npz"
+LIMITS = Range()
+
+
+def reference(frames: int = 3) -> Reference:
+    """A slope from 0.4 m to 1.2 m, the middle columns transparent, the sensor blind on half of those."""
+    depth = np.tile(np.linspace(0.4, 1.2, 8, dtype=np.float32), (frames, 6, 1))
+    transparent = np.zeros(depth.shape, bool)
+    transparent[:, :, 3:5] = True
+    sensor = np.where(transparent, depth + 0.1, depth).astype(np.float32)
+    sensor[:, :3, 3:5] = np.nan
+    return Reference("slope", depth, transparent, sensor)
+
+
+def test_a_forgives_scale_and_shift_c_does_not() -> None:
+    truth = reference()
+    disparity = (3.0 / truth.depth - 1.0).astype(np.float32)
+    result = score(Answer("affine", depth=1 / disparity, disparity=disparity), truth, LIMITS)
+    assert result["A"]["alignment"]["scale"] == pytest.approx(1 / 3, rel=1e-5)
+    assert result["A"]["alignment"]["shift"] == pytest.approx(1 / 3, rel=1e-5)
+    assert result["A"]["all"]["rel"] < 1e-5
+    assert result["C"]["all"]["rel"] > 0.3
+
+
+def test_one_scale_per_video_not_per_frame() -> None:
+    truth = reference(frames=2)
+    disparity = 1 / truth.depth
+    disparity[1] *= 1.2
+    assert score(Answer("drifts", disparity=disparity), truth, LIMITS)["A"]["all"]["rel"] > 0.05
+
+
+def test_b_uses_the_fit_of_all_pixels_and_scores_transparent_ones() -> None:
+    truth = reference()
+    depth = np.where(truth.transparent, truth.depth * 1.1, truth.depth).astype(np.float32)
+    result = score(Answer("far on glass", depth=depth), truth, LIMITS)
+    assert result["B"]["transparent"]["reference_pixels"] == truth.transparent.sum()
+    columns = np.stack([1 / depth.ravel(), np.ones(depth.size)], 1).astype(np.float64)
+    (scale, shift), *_ = np.linalg.lstsq(columns, 1 / truth.depth.ravel().astype(np.float64), rcond=None)
+    relative = np.abs(1 / (scale / depth + shift) - truth.depth) / truth.depth
+    assert result["B"]["transparent"]["rel"] == pytest.approx(relative[truth.transparent].mean(), rel=1e-4)
+    assert result["A"]["all"]["rel"] == pytest.approx(relative.mean(), rel=1e-4)
+
+
+def test_c_regions() -> None:
+    truth = reference()
+    c = score(Answer("raw sensor", depth=truth.sensor_depth), truth, LIMITS)["C"]
+    assert set(c) == {"all", "transparent", "opaque", "transparent_seen", "opaque_seen"}
+    assert c["transparent"]["coverage"] == 0.5
+    assert c["transparent_seen"]["coverage"] == 1.0
+    assert c["transparent_seen"]["mae_m"] == pytest.approx(0.1, rel=1e-5)
+    assert c["opaque"]["mae_m"] == 0.0
+    assert c["all"]["reference_pixels"] == c["transparent"]["reference_pixels"] + c["opaque"]["reference_pixels"]
+
+
+def test_ground_truth_out_of_range_is_not_scored() -> None:
+    truth = reference()
+    near = Range(0.3, 0.8)
+    assert truth.regions(near)["all"].sum() < truth.regions(LIMITS)["all"].sum()
+    truth.depth[:, 0] = np.nan
+    assert not truth.regions(LIMITS)["all"][:, 0].any()
+
+
+def test_swapped_near_and_far_is_reported_never_used() -> None:
+    truth = reference()
+    result = score(Answer("inverted", disparity=truth.depth), truth, LIMITS)
+    assert result["A"]["alignment"]["scale"] < 0
+    assert "near and far are swapped" in result["A"]["all"]["flag"]
+    assert result["A"]["all"]["rel"] is None
+    assert result["C"] == {}
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_degenerate_disparity_is_flagged(value: float) -> None:
+    truth = reference()
+    constant = np.full_like(truth.depth, value)
+    result = score(Answer("constant", disparity=constant), truth, LIMITS)
+    assert result["A"]["alignment"]["flag"] and result["A"]["all"]["rel"] is None
+
+
+def test_an_impossible_pixel_reads_1000_m_and_the_capped_rmse_is_beside_it() -> None:
+    truth = reference()
+    disparity = 1 / truth.depth
+    disparity[0, 0, 0] = -5.0
+    leaf = score(Answer("one bad pixel", disparity=disparity), truth, LIMITS)["A"]["all"]
+    assert leaf["rmse_m"] > 50 and leaf["rmse_capped_m"] < 0.5
+
+
+def test_an_alignment_that_was_refused_cannot_be_applied() -> None:
+    truth = reference()
+    with pytest.raises(ValueError, match="swapped"):
+        aligned_depth(truth.depth, align_disparity(truth.depth, truth.depth, truth.depth > 0))
+
+
+def test_range_must_ascend() -> None:
+    with pytest.raises(ValueError, match=r"1.5\.\.0.3"):
+        Range(1.5, 0.3)
+
+
+@pytest.mark.skipif(not PARITY.exists(), reason="../shared/parity is not beside this checkout")
+def test_the_fit_is_the_published_one() -> None:
+    data = np.load(PARITY)
+    predicted, depth = data["pred_mean"][..., 0], data["gt_depth"][..., 0]
+    alignment = align_disparity(predicted, depth, data["align_mask"][..., 0])
+    assert alignment.scale == pytest.approx(float(data["scale"][0]), abs=1e-6)
+    assert alignment.shift == pytest.approx(float(data["shift"][0]), abs=1e-6)
+    np.testing.assert_allclose(
+        np.clip(aligned_depth(predicted, alignment), data["min_depth"], data["max_depth"]),
+        data["depth_pred"][..., 0],
+        rtol=1e-4,
+    )
