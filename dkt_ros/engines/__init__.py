@@ -44,3 +44,24 @@ class Engine(Protocol):
         every return is believed. Engines that do not read sensor depth ignore it.
         """
         ...
+
+
+#: Engines by the name used on the command line and in node parameters.
+ENGINE_NAMES: tuple[str, ...] = ("nano",)
+
+
+def load_engine(name: str = "nano", threads: int | None = None) -> Engine:
+    """Load an engine's weights; imports torch here and not before.
+
+    Args:
+        name: one of ``ENGINE_NAMES``.
+        threads: CPU threads for inference; None leaves torch's choice.
+
+    Raises:
+        ValueError: no engine of that name.
+    """
+    if name not in ENGINE_NAMES:
+        raise ValueError(f"engine {name!r}: no such engine; choose one of {', '.join(ENGINE_NAMES)}")
+    from dkt_ros.engines import nano
+
+    return nano.load(threads=threads)
