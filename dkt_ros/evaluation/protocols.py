@@ -167,4 +167,7 @@ def score(answer: Answer, reference: Reference, limits: Range) -> dict[str, Any]
 def _scored(depth: Float32, reference: Float32, region: Mask) -> dict[str, Any]:
     pooled: DepthScores = depth_scores(depth, reference, region)
     per_frame = frame_mean(depth, reference, region)
-    return {**asdict(pooled), "frame_mean": {"rel": per_frame.rel, "rmse_m": per_frame.rmse_m, "mae_m": per_frame.mae_m}}
+    return {
+        **asdict(pooled),
+        "frame_mean": {"rel": per_frame.rel, "rmse_m": per_frame.rmse_m, "mae_m": per_frame.mae_m},
+    }

@@ -1,0 +1,227 @@
+"""rosbag2 files without ROS: read raw messages, also out of a cut-off recording, and write new bags.
+
+A bag is a folder (metadata.yaml and storage files), a bare ``.mcap`` or a bare ``.db3``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from dkt_ros.mcap_repair import repair_mcap
+
+#: What opening or reading a damaged file may raise: rosbags', sqlite3's, struct's, zstd's, lz4's and ruamel's own errors,
+#: which have no common base.
+DAMAGE = Exception
+STORAGE_SUFFIXES = (".mcap", ".db3")
+
+
+class BagError(Exception):
+    """A bag cannot be used at all; the message names the file, what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    """One message as it stands in the bag: ``data`` is CDR, ``time_ns`` is when it was recorded (not its header stamp)."""
+
+    topic: str
+    type: str
+    time_ns: int
+    data: bytes
+
+
+class Bag:
+    """A bag opened for reading. Use as a context manager; ``messages`` can be called any number of times.
+
+    Attributes:
+        path: as given.
+        topics: name -> message type, e.g. ``{"/camera/color/camera_info": "sensor_msgs/msg/CameraInfo"}``.
+        problem: "" or one sentence about damage: the file, what could be read, the remedy. Set on opening or, where the
+            damage only shows there, by ``messages``. What could be read has been yielded.
+
+    Raises (on entering):
+        BagError: the path does not exist, holds no storage file, or nothing in it can be read.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.topics: dict[str, str] = {}
+        self.problem = ""
+        self._readers: list[AnyReader] = []
+        self._reader_of: dict[str, AnyReader] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Bag:
+        if not self.path.exists():
+            raise BagError(f"bag {self.path}: no such file or folder")
+        if self.path.is_file() and self.path.suffix not in STORAGE_SUFFIXES:
+            raise BagError(f"bag {self.path}: a bag is a folder with metadata.yaml, a .mcap or a .db3 file")
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        for reader in self._readers:
+            self.topics.update({c.topic: c.msgtype for c in reader.connections})
+            self._reader_of.update({c.msgtype: reader for c in reader.connections})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """The messages of these topics (None: all) in order of recording, each file of the bag after the other."""
+        read: Counter[str] = Counter()
+        for reader in self._readers:
+            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+            if not wanted:
+                continue
+            try:
+                for connection, time_ns, data in reader.messages(connections=wanted):
+                    read[connection.topic] += 1
+                    yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
+            except DAMAGE as error:
+                self.problem = self.problem or (
+                    f"bag {self.path}: damaged ({error}); {sum(read.values())} messages were read up to there and are"
+                    f" used; {_remedy(self.path)}"
+                )
+
+    def decode(self, message: RawMessage) -> Any:
+        """The message as an object with the fields of its ROS type (arrays are read-only numpy arrays).
+
+        Raises:
+            BagError: the bytes are not a message of that type.
+        """
+        try:
+            return self._reader_of[message.type].deserialize(message.data, message.type)
+        except DAMAGE as error:
+            where = f"{message.topic} at {message.time_ns} ns"
+            raise BagError(f"bag {self.path}: {where} is no {message.type}: {error}") from None
+
+    def _open(self) -> None:
+        try:
+            self._add(self.path)
+            return
+        except FileNotFoundError:
+            damage = "it has no metadata.yaml (the recorder was killed)"
+        except DAMAGE as error:
+            damage = str(error)
+        files = (
+            [self.path]
+            if self.path.is_file()
+            else sorted(f for f in self.path.iterdir() if f.suffix in STORAGE_SUFFIXES)
+        )
+        if not files:
+            raise BagError(f"bag {self.path}: no readable bag ({damage}) and no .mcap or .db3 file in it")
+        lost = [note for file in files if (note := self._add_damaged(file))]
+        if not self._readers:
+            raise BagError(f"bag {self.path}: nothing can be read: {'; '.join(lost)}; {_remedy(self.path)}")
+        count = sum(reader.message_count for reader in self._readers)
+        detail = "; ".join(lost) or damage
+        self.problem = f"bag {self.path}: {detail}; {count} messages could be read and are used; {_remedy(self.path)}"
+
+    def _add(self, path: Path) -> None:
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED))
+        self._readers.append(self._stack.enter_context(reader))
+
+    def _add_damaged(self, file: Path) -> str:
+        """Open one storage file, mended if need be; "" or what is lost of it."""
+        try:
+            self._add(file)
+            return ""
+        except DAMAGE as error:
+            if file.suffix != ".mcap":
+                return f"{file.name}: {error}"
+        mended = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dkt_bag_"))) / file.name
+        try:
+            lost = repair_mcap(file, mended)
+            self._add(mended)
+        except DAMAGE as error:
+            return f"{file.name}: {error}"
+        return f"{file.name} is cut off: {lost} bytes at its end belong to no whole record"
+
+
+class BagWriter:
+    """Write one MCAP bag (folder with metadata.yaml) whose chunks are zstd-compressed: ``ros2 bag play`` and Foxglove open it.
+
+    Raises:
+        BagError: the folder exists already.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._typestore = get_typestore(Stores.ROS2_KILTED)
+        self._connections: dict[str, Any] = {}
+        folder = Path(folder)
+        if folder.exists():
+            raise BagError(f"bag {folder}: exists already; remove it or choose another name")
+        # Version 8: what Humble's and Jazzy's rosbag2 can read too.
+        self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+
+    def __enter__(self) -> BagWriter:
+        self._writer.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    @property
+    def types(self) -> Any:
+        """Message classes by name, e.g. ``types["sensor_msgs/msg/CameraInfo"]``."""
+        return self._typestore.types
+
+    def write(self, topic: str, message: Any, time_ns: int) -> None:
+        """Serialise a message made from ``types`` and write it."""
+        data = self._typestore.serialize_cdr(message, message.__msgtype__)
+        self.write_raw(topic, message.__msgtype__, time_ns, cast(bytes, data))
+
+    def write_raw(self, topic: str, kind: str, time_ns: int, data: bytes) -> None:
+        """Write CDR bytes as they are."""
+        self.declare(topic, kind)
+        self._writer.write(self._connections[topic], time_ns, data)
+
+    def declare(self, topic: str, kind: str, latched: bool = False) -> None:
+        """Make the topic known to the bag, also if no message will follow. ``latched``: transient local, as /tf_static."""
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self._typestore, offered_qos_profiles=[_qos(latched)]
+            )
+
+
+def _qos(latched: bool) -> Qos:
+    forever = QosTime(9223372036, 854775807)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=10,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=forever,
+        lifespan=forever,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=forever,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+def _remedy(path: Path) -> str:
+    names = sorted(f.name for f in path.iterdir() if f.suffix in STORAGE_SUFFIXES) if path.is_dir() else [path.name]
+    mend = " or ".join(
+        f"`mcap recover {name} -o mended.mcap`" if name.endswith(".mcap") else f"`sqlite3 {name} .recover`"
+        for name in names[:2]
+    )
+    return f"copy or record it again, or mend it for good with {mend}"
