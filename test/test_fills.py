@@ -1,0 +1,87 @@
+"""Classical fills: what they keep, what they invent, and what they do with nothing."""
+
+import numpy as np
+import pytest
+
+from dkt_ros.fills import CLASSICAL_FILLS, push_pull
+
+
+def plane_with_hole(height=60, width=83, hole=(slice(20, 40), slice(30, 55))):
+    v, u = np.mgrid[:height, :width].astype(np.float32)
+    depth = (1.0 / (0.8 + 0.004 * u + 0.006 * v)).astype(np.float32)
+    partial = depth.copy()
+    partial[hole] = np.nan
+    return depth, partial, hole
+
+
+RGB = np.full((60, 83, 3), 128, np.uint8)
+
+
+@pytest.mark.parametrize("name", CLASSICAL_FILLS)
+def test_a_fill_keeps_every_return_and_leaves_no_hole(name):
+    _, partial, _ = plane_with_hole()
+    filled = CLASSICAL_FILLS[name](partial, RGB)
+    known = np.isfinite(partial)
+    assert filled.dtype == np.float32 and filled.shape == partial.shape and np.isfinite(filled).all()
+    np.testing.assert_allclose(filled[known], partial[known], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSICAL_FILLS)
+def test_a_fill_invents_nothing_outside_the_range_of_the_returns(name):
+    _, partial, hole = plane_with_hole()
+    filled = CLASSICAL_FILLS[name](partial, RGB)[hole]
+    assert filled.min() >= np.nanmin(partial) * 0.999 and filled.max() <= np.nanmax(partial) * 1.001
+
+
+@pytest.mark.parametrize("name", CLASSICAL_FILLS)
+def test_no_return_at_all_stays_unknown(name):
+    assert np.isnan(CLASSICAL_FILLS[name](np.full((60, 83), np.nan, np.float32), RGB)).all()
+
+
+@pytest.mark.parametrize("name, tolerance", [("push-pull", 0.06), ("Navier-Stokes", 0.08), ("colour guided", 0.06)])
+def test_smooth_fills_continue_a_plane(name, tolerance):
+    depth, partial, hole = plane_with_hole()
+    filled = CLASSICAL_FILLS[name](partial, RGB)
+    assert np.abs(filled[hole] / depth[hole] - 1).max() < tolerance
+
+
+def test_colour_guidance_stops_at_the_object_edge():
+    """Two fronto-parallel halves of two colours, a hole across their border: the step stays at the colour edge."""
+    depth = np.where(np.arange(80) < 40, 1.0, 2.0).astype(np.float32) * np.ones((60, 1), np.float32)
+    rgb = np.where(np.arange(80) < 40, 40, 200).astype(np.uint8)[None, :, None] * np.ones((60, 1, 3), np.uint8)
+    partial = depth.copy()
+    partial[20:40, 25:55] = np.nan
+    guided = np.abs(CLASSICAL_FILLS["colour guided"](partial, rgb) - depth)[20:40, 25:55]
+    blind = np.abs(CLASSICAL_FILLS["push-pull"](partial, rgb) - depth)[20:40, 25:55]
+    assert guided.mean() < 0.5 * blind.mean()
+
+
+def test_row_farthest_takes_the_background():
+    partial = np.full((8, 30), 2.0, np.float32)
+    partial[:, :10] = 1.0
+    partial[:, 10:20] = np.nan
+    np.testing.assert_allclose(CLASSICAL_FILLS["row farthest"](partial, np.zeros((8, 30, 3), np.uint8))[:, 10:20], 2.0)
+
+
+def test_push_pull_ignores_what_has_no_weight_and_blends_what_has_some():
+    values = np.ones((3, 16, 24), np.float32)
+    weight = np.ones_like(values)
+    values[:, 4:9, 5:9], weight[:, 4:9, 5:9] = np.nan, 0.0
+    np.testing.assert_allclose(push_pull(values, weight), 1.0, atol=1e-6)
+    values[0, 12, 12], weight[0, 12, 12] = 3.0, 0.5
+    assert 1.2 < push_pull(values, weight)[0, 12, 12] < 2.8
+
+
+def test_push_pull_fills_each_picture_of_a_stack_on_its_own():
+    rng = np.random.default_rng(1)
+    values = rng.random((2, 3, 17, 9), dtype=np.float32)
+    weight = (rng.random(values.shape) < 0.3).astype(np.float32)
+    weight[1, 2] = 0
+    filled = push_pull(values, weight)
+    assert np.isnan(filled[1, 2]).all()
+    np.testing.assert_array_equal(filled[0, 1], push_pull(values[0, 1], weight[0, 1]))
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"\(4, 5\)"):
+        push_pull(np.zeros((4, 5), np.float32), np.zeros((5, 4), np.float32))
