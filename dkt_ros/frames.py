@@ -131,7 +131,8 @@ class MetricFit:
         inlier_share: share of the trusted pixels within three residuals, 0..1.
         pixels: how many trusted pixels entered.
         accepted: False if the fit was refused.
-        reason: why it was refused, in words with the numbers; "" if accepted.
+        reason: why it was refused, or what was held over from earlier clips and why, in words with the numbers; "" for a
+            plain fit.
     """
 
     scale: float

@@ -81,14 +81,14 @@ class Stitcher:
     def _fit(self, new: Float32, old: Float32) -> tuple[float, float] | None:
         x, y = new.astype(np.float64).ravel(), old.astype(np.float64).ravel()
         dx, dy = x - x.mean(), y - y.mean()
-        var_x, var_y, cov = dx @ dx / x.size, dy @ dy / y.size, dx @ dy / x.size
+        var_x, var_y, cov = float(dx @ dx) / x.size, float(dy @ dy) / y.size, float(dx @ dy) / x.size
         # Relative to the values themselves: disparity has no unit of its own here.
-        floor = 1e-6 * max(x @ x / x.size, 1e-12)
+        floor = 1e-6 * max(float(x @ x) / x.size, 1e-12)
         if var_x < floor:
             return self._scale, float(y.mean() - self._scale * x.mean())
         scale = cov / var_x
         correlation = cov / np.sqrt(var_x * max(var_y, 1e-24))
-        low, high = (self._scale * bound for bound in self.scale_range)
+        low, high = self._scale * self.scale_range[0], self._scale * self.scale_range[1]
         if correlation < self.min_correlation or not low <= scale <= high:
             return None
-        return float(scale), float(y.mean() - scale * x.mean())
+        return scale, float(y.mean() - scale * x.mean())
