@@ -1,0 +1,68 @@
+"""Metadata lives here and not in pyproject.toml: the setuptools of ROS 2 Humble (59.6) reads no [project] table."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "dkt_ros"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Metric depth, normals and point clouds of transparent things, for ROS 2",
+    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="dkt_ros maintainers",
+    maintainer_email="maintainers@users.noreply.github.com",
+    python_requires=">=3.10",
+    # dkt_ros/training is a link to training/, which find_packages follows.
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={
+        NAME: ["resources/*", "resources/*/*", "py.typed"],
+        f"{NAME}.engines.nano": ["*.safetensors", "*.json", "*.md"],
+        f"{NAME}.training": ["recipes/*.yaml"],
+        f"{NAME}.training.render": ["*.txt", "*.yaml"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", sorted(glob("config/*"))),
+    ],
+    zip_safe=False,
+    # rclpy and the message packages come from the ROS install or its wheels, never from here: on the Python index
+    # some of those names belong to others.
+    install_requires=[
+        "numpy",
+        "opencv-python-headless",
+        "safetensors",
+        "torch>=2.6",
+        "diffusers>=0.42.1,<0.43",
+        "peft",
+        "huggingface_hub",
+        "rosbags",
+        "PyYAML",
+        "tqdm",
+        "matplotlib",
+    ],
+    extras_require={
+        "ros": [
+            "ros-rclpy[fastrtps]",
+            "ros-sensor-msgs",
+            "ros-std-srvs",
+            "ros-diagnostic-msgs",
+            "ros-geometry-msgs",
+        ],
+        "view": ["open3d"],
+        "train": ["accelerate", "tensorboard"],
+        "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"perception_node = {NAME}.node:main",
+            f"dkt = {NAME}.cli:main",
+        ],
+    },
+)

@@ -1,0 +1,20 @@
+"""The environment of the tests. ROS reads it at its first import, hence here and not in a fixture."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+os.environ["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
+# 1..100: above 101 the ports of a domain run into those that the system hands out. Two runs at once must not hear each
+# other; tests that start a process pass this on.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="dkt_ros_log_"))
+os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+    os.environ[_variable] = str(REPOSITORY / "config" / "fastdds_large.xml")
