@@ -73,7 +73,8 @@ class Perception:
         lengths = engine.card.clip_lengths
         if self.settings.clip_length not in lengths:
             raise ValueError(
-                f"clip_length {self.settings.clip_length}: engine {engine.card.name!r} accepts {', '.join(map(str, lengths))}"
+                f"clip_length {self.settings.clip_length}: engine {engine.card.name!r} accepts "
+                f"{', '.join(map(str, lengths))}"
             )
         self._stitcher = Stitcher()
         self._scale = metric.ScaleEstimator(self.settings.scale)
@@ -183,7 +184,7 @@ class Perception:
         trust: Float32 | None,
     ) -> Estimate:
         width, height = frame.size
-        disparity = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+        disparity = np.asarray(cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
         fit = self.last_fit
         depth = None
         provenance = np.full((height, width), PROVENANCE_NONE, np.uint8)

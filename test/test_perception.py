@@ -94,5 +94,5 @@ def test_a_clip_without_overlap_forgets_the_scale_of_before():
 
 
 def test_a_clip_length_that_the_engine_does_not_take_is_refused_by_name():
-    with pytest.raises(ValueError, match="clip_length 17.*scripted.*1, 5, 9, 13"):
+    with pytest.raises(ValueError, match=r"clip_length 17.*scripted.*1, 5, 9, 13"):
         Perception(ScriptedEngine(), PerceptionSettings(clip_length=17))
