@@ -21,8 +21,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from dkt_ros.mcap_repair import repair_mcap
 
-#: What opening or reading a damaged file may raise: rosbags', sqlite3's, struct's, zstd's, lz4's and ruamel's own errors,
-#: which have no common base.
+#: What opening or reading a damaged file may raise: the errors of rosbags, sqlite3, struct, zstd, lz4 and ruamel, which
+#: have no common base.
 DAMAGE = Exception
 STORAGE_SUFFIXES = (".mcap", ".db3")
 
@@ -33,7 +33,7 @@ class BagError(Exception):
 
 @dataclass(frozen=True)
 class RawMessage:
-    """One message as it stands in the bag: ``data`` is CDR, ``time_ns`` is when it was recorded (not its header stamp)."""
+    """One message as it stands in the bag: ``data`` is CDR, ``time_ns`` when it was recorded (not its header stamp)."""
 
     topic: str
     type: str
@@ -127,9 +127,9 @@ class Bag:
         if not files:
             raise BagError(f"bag {self.path}: no readable bag ({damage}) and no .mcap or .db3 file in it")
         lost = [note for file in files if (note := self._add_damaged(file))]
-        if not self._readers:
-            raise BagError(f"bag {self.path}: nothing can be read: {'; '.join(lost)}; {_remedy(self.path)}")
         count = sum(reader.message_count for reader in self._readers)
+        if not count:
+            raise BagError(f"bag {self.path}: nothing can be read: {'; '.join(lost)}; {_remedy(self.path)}")
         detail = "; ".join(lost) or damage
         self.problem = f"bag {self.path}: {detail}; {count} messages could be read and are used; {_remedy(self.path)}"
 
@@ -155,7 +155,7 @@ class Bag:
 
 
 class BagWriter:
-    """Write one MCAP bag (folder with metadata.yaml) whose chunks are zstd-compressed: ``ros2 bag play`` and Foxglove open it.
+    """Write one MCAP bag (folder with metadata.yaml), its chunks zstd-compressed, for ``ros2 bag play`` and Foxglove.
 
     Raises:
         BagError: the folder exists already.
@@ -196,7 +196,7 @@ class BagWriter:
         self._writer.write(self._connections[topic], time_ns, data)
 
     def declare(self, topic: str, kind: str, latched: bool = False) -> None:
-        """Make the topic known to the bag, also if no message will follow. ``latched``: transient local, as /tf_static."""
+        """Make the topic known to the bag, also if no message follows. ``latched``: transient local, as /tf_static."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic, kind, typestore=self._typestore, offered_qos_profiles=[_qos(latched)]

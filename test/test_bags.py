@@ -54,7 +54,7 @@ def test_a_bare_mcap_file_is_a_bag_too(tmp_path: Path) -> None:
         assert len(list(bag.messages(["/other"]))) == 3
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.9])
 def test_a_cut_off_bag_gives_what_is_whole_in_order_and_says_so(tmp_path: Path, share: float) -> None:
     folder = write(tmp_path / "bag")
     file = cut(folder, share)
@@ -66,6 +66,13 @@ def test_a_cut_off_bag_gives_what_is_whole_in_order_and_says_so(tmp_path: Path, 
         assert seconds == list(range(len(seconds))) and len(seconds) >= len(messages) // 2
         for word in (str(folder), file.name, f"{len(messages)} messages", "bytes", "mcap recover"):
             assert word in bag.problem
+
+
+def test_nothing_whole_in_it_is_an_error_by_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bag")
+    file = cut(folder, 0.2)
+    with pytest.raises(BagError, match=f"nothing can be read: {file.name} is cut off"), Bag(folder):
+        pass
 
 
 def test_a_killed_recorder_leaves_no_metadata_and_no_footer(tmp_path: Path) -> None:

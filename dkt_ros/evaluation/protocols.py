@@ -5,9 +5,9 @@
 * **B, "objects"**: the fit of A, scored on transparent pixels only.
 * **C, "metric"**: no ground truth in the fit at all; the method's own metres. What a robot gets.
 
-Valid means: the ground truth is finite and within ``Range`` (0.3 to 1.5 m unless said otherwise). In A and B the aligned
-disparity is held at or above 1e-3 1/m, so that an impossible pixel reads 1000 m; ``rmse_capped_m`` repeats the RMSE with
-depth held at or below the far limit, because that one pixel otherwise decides it.
+Valid means: the ground truth is finite and within ``Range`` (0.3 to 1.5 m unless said otherwise). In A and B the
+aligned disparity is held at or above 1e-3 1/m, so that an impossible pixel reads 1000 m; ``rmse_capped_m`` repeats the
+RMSE with depth held at or below the far limit, because that one pixel otherwise decides it.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ def aligned_depth(disparity: Float32, alignment: Alignment) -> Float32:
 def score(answer: Answer, reference: Reference, limits: Range) -> dict[str, Any]:
     """All protocols for one method and one video, as plain values ready for JSON.
 
-    Returns ``{"A": {"alignment", "all"}, "B": {"transparent"}, "C": {region: ...}, "normals": {region: ...}}``; every leaf
-    is a ``DepthScores`` or ``NormalScores`` as a dict, "A", "B" and "C" with ``frame_mean`` and, aligned, ``rmse_capped_m``.
+    Returns ``{"A": {"alignment", "all"}, "B": {"transparent"}, "C": {region: ...}, "normals": {region: ...}}``; every
+    leaf is a ``DepthScores`` or ``NormalScores`` as a dict, "A", "B" and "C" with ``frame_mean`` and, where aligned,
+    ``rmse_capped_m``.
 
     Raises:
         ValueError: the answer's shape is not the reference's.

@@ -1,0 +1,173 @@
+"""From recordings with ground truth to one report: our answer and the baselines under all protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR, baselines
+from dkt_ros.evaluation.metrics import mean_of
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, score
+from dkt_ros.fills import CLASSICAL_FILLS
+from dkt_ros.frames import Estimate, Float32, Frame
+
+OURS = "ours"
+NETWORK = "ours, network alone"
+
+#: method -> protocol -> region -> numbers, as ``protocols.score`` gives them.
+Scores = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A video with ground truth.
+
+    Attributes:
+        name: for the table.
+        frames: oldest first.
+        reference: for the same frames, in the same order.
+        problem: "" or what was wrong with the file that it came from.
+        counts: what was read and what was left out, by reason.
+    """
+
+    name: str
+    frames: Sequence[Frame]
+    reference: Reference
+    problem: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """All methods on one recording. ``answered``: frames that our path gave an estimate for; only those are scored,
+    for every method alike."""
+
+    name: str
+    frames: int
+    answered: int
+    scores: Scores
+    problem: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def evaluate(
+    recording: Recording,
+    estimates: Iterable[Estimate],
+    limits: Range,
+    progress: Callable[[int], object] = lambda count: None,
+) -> VideoScores:
+    """Score the estimates of a recording's frames, found by their stamps, and the baselines on the same frames.
+
+    Raises:
+        ValueError: no estimate has the stamp of a frame of the recording.
+    """
+    by_stamp = {estimate.frame.stamp_ns: estimate for estimate in estimates}
+    kept = [index for index, frame in enumerate(recording.frames) if frame.stamp_ns in by_stamp]
+    if not kept:
+        raise ValueError(
+            f"{recording.name}: none of the {len(by_stamp)} estimates has the stamp of one of its"
+            f" {len(recording.frames)} frames; was the right recording given?"
+        )
+    frames = [recording.frames[index] for index in kept]
+    reference = _subset(recording.reference, kept)
+    scores: Scores = {}
+    for answer in _answers([by_stamp[frame.stamp_ns] for frame in frames]):
+        scores[answer.method] = score(answer, reference, limits)
+    for answer in baselines(frames, reference.transparent, progress):
+        scores[answer.method] = score(answer, reference, limits)
+    return VideoScores(
+        recording.name, len(recording.frames), len(kept), scores, recording.problem, dict(recording.counts)
+    )
+
+
+def mean_scores(videos: Sequence[VideoScores]) -> Scores:
+    """The mean over videos, each counted once; a number that a video does not have is left out of its mean.
+
+    Beside the numbers stand ``videos`` (how many entered) and ``pixels`` (their sum).
+    """
+    result: Scores = {}
+    for method in dict.fromkeys(name for video in videos for name in video.scores):
+        result[method] = {}
+        for protocol in ("A", "B", "C", "normals"):
+            parts = [video.scores[method][protocol] for video in videos if method in video.scores]
+            regions = dict.fromkeys(name for part in parts for name in part if name != "alignment")
+            result[method][protocol] = {
+                region: _mean_leaf([part[region] for part in parts if region in part]) for region in regions
+            }
+    return result
+
+
+def best_fill(scores: Scores, known_mask: bool = False) -> str | None:
+    """The classical fill with the lowest REL on transparent pixels under protocol C; None if none could be scored."""
+    names = [f"{name} + {KNOWN_MASK}" if known_mask else name for name in CLASSICAL_FILLS]
+    numbers = {name: rel for name in names if name in scores and (rel := _rel(scores[name])) is not None}
+    return min(numbers, key=lambda name: numbers[name]) if numbers else None
+
+
+def reported_rows(scores: Scores) -> dict[str, str]:
+    """The rows of the table in order, title -> method: raw sensor, best fill, ours; then what explains them."""
+    rows = {RAW_SENSOR: RAW_SENSOR}
+    if best := best_fill(scores):
+        rows[f"best fill: {best}"] = best
+    rows[OURS] = OURS
+    if masked := best_fill(scores, known_mask=True):
+        rows[f"best fill + known mask: {masked.removesuffix(' + ' + KNOWN_MASK)}"] = masked
+    rows[NETWORK] = NETWORK
+    return {title: method for title, method in rows.items() if method in scores}
+
+
+def _answers(estimates: Sequence[Estimate]) -> Iterator[Answer]:
+    """Our rows: what is published (metres), and the network's disparity before any sensor value replaced it."""
+    normals = [estimate.normals for estimate in estimates]
+    yield Answer(
+        OURS,
+        depth=_stack([estimate.depth for estimate in estimates]),
+        disparity=None if any(e.depth is not None for e in estimates) else np.stack([e.disparity for e in estimates]),
+        normals=_stack(normals),
+    )
+    yield Answer(NETWORK, disparity=np.stack([estimate.disparity for estimate in estimates]))
+
+
+def _stack(arrays: Sequence[Float32 | None]) -> Float32 | None:
+    """One array of all frames, NaN where a frame has none; None if no frame has any."""
+    some = next((array for array in arrays if array is not None), None)
+    if some is None:
+        return None
+    unknown = np.full_like(some, np.nan)
+    return np.stack([unknown if array is None else array for array in arrays])
+
+
+def _subset(reference: Reference, kept: Sequence[int]) -> Reference:
+    if len(kept) == len(reference.depth):
+        return reference
+    index = np.asarray(kept)
+    return Reference(
+        reference.name,
+        reference.depth[index],
+        reference.transparent[index],
+        None if reference.sensor_depth is None else reference.sensor_depth[index],
+        None if reference.normals is None else reference.normals[index],
+    )
+
+
+def _mean_leaf(leaves: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    counted = [leaf for leaf in leaves if not leaf["flag"]]
+    frame_means = [leaf["frame_mean"] for leaf in counted if "frame_mean" in leaf]
+    result: dict[str, Any] = {
+        **mean_of(counted),
+        "videos": len(counted),
+        "pixels": sum(leaf["pixels"] for leaf in leaves),
+    }
+    if frame_means:
+        result["frame_mean"] = mean_of(frame_means)
+    flags = sorted({leaf["flag"] for leaf in leaves if leaf["flag"]})
+    return {**result, "flag": "; ".join(flags)} if flags else result
+
+
+def _rel(method: dict[str, Any]) -> float | None:
+    leaf = method["C"].get("transparent", {})
+    rel: float | None = leaf.get("rel")
+    return rel

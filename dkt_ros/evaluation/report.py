@@ -1,0 +1,159 @@
+"""A report as JSON and as a table. Every table says which protocol, which pixels, how many videos."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dkt_ros import __version__
+from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, reported_rows
+from dkt_ros.evaluation.protocols import IN_WORDS, Range
+from dkt_ros.files import written_whole
+
+#: title, protocol, region, number, factor, format
+COLUMNS = (
+    ("A all REL", "A", "all", "rel", 100, ".2f"),
+    ("d1.05", "A", "all", "delta_1_05", 100, ".1f"),
+    ("B glass REL", "B", "transparent", "rel", 100, ".2f"),
+    ("d1.05", "B", "transparent", "delta_1_05", 100, ".1f"),
+    ("C all REL", "C", "all", "rel", 100, ".2f"),
+    ("RMSE", "C", "all", "rmse_m", 1000, ".1f"),
+    ("C glass REL", "C", "transparent", "rel", 100, ".2f"),
+    ("RMSE", "C", "transparent", "rmse_m", 1000, ".1f"),
+    ("d1.05", "C", "transparent", "delta_1_05", 100, ".1f"),
+    ("cover", "C", "transparent", "coverage", 100, ".1f"),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation found.
+
+    Attributes:
+        videos: at least one.
+        limits: which ground truth was scored.
+        engine: name of the engine.
+        command: how it was called.
+        details: what else belongs in the JSON (frame rate, ages, drops, ...).
+    """
+
+    videos: Sequence[VideoScores]
+    limits: Range
+    engine: str
+    command: Sequence[str]
+    details: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; no NaN anywhere (what could not be scored is null and has a flag)."""
+        mean = mean_scores(self.videos)
+        return {
+            "dkt_ros": __version__,
+            "versions": versions(),
+            "command": list(self.command),
+            "engine": self.engine,
+            "protocols": IN_WORDS,
+            "valid": f"ground truth within {self.limits.near_m} to {self.limits.far_m} m",
+            "pooling": "pixels of a video together, then the mean over videos; frame_mean: the mean over frames first",
+            "best_classical_fill": best_fill(mean),
+            "rows": reported_rows(mean),
+            "mean": mean,
+            "videos": [asdict(video) for video in self.videos],
+            **self.details,
+        }
+
+    def table(self) -> str:
+        """The one table, with its legend, as Markdown that reads well on a terminal too."""
+        mean = mean_scores(self.videos)
+        rows = [["", *(column[0] for column in COLUMNS)]]
+        for title, method in reported_rows(mean).items():
+            rows.append([title, *(_cell(mean[method], *column[1:]) for column in COLUMNS)])
+        return f"{markdown(rows)}\n\n{self._legend()}"
+
+    def bars(self) -> str:
+        """The project's own bars, each with what was reached."""
+        mean = mean_scores(self.videos)
+        best = best_fill(mean)
+        seen = _share(mean, OURS, "raw sensor", "transparent_seen", "rel")
+        fill = _share(mean, OURS, best, "transparent", "rel") if best else None
+        opaque = [_number(mean.get(m, {}), "C", "opaque_seen", "median_abs_m") for m in (OURS, "raw sensor")]
+        lines = []
+        if seen is not None:
+            lines.append(
+                f"transparent pixels where the sensor returned something: REL is {seen:.2f} of the sensor's (bar: 0.50)"
+            )
+        if fill is not None:
+            lines.append(f"all transparent pixels: REL is {1 - fill:.0%} below the best classical fill's (bar: 25%)")
+        if opaque[0] is not None and opaque[1] is not None:
+            worse = 1000 * (opaque[0] - opaque[1])
+            lines.append(f"opaque pixels: median |error| is {worse:+.2f} mm against the sensor's (bar: +2 mm)")
+        return "\n".join(f"- {line}" for line in lines)
+
+    def write_json(self, path: Path) -> None:
+        """Write ``as_json`` so that the file is whole or not there.
+
+        Raises:
+            OSError: the folder is absent or the disk is full.
+        """
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
+
+    def _legend(self) -> str:
+        answered, frames = sum(v.answered for v in self.videos), sum(v.frames for v in self.videos)
+        videos = "1 video" if len(self.videos) == 1 else f"{len(self.videos)} videos"
+        lines = [f"{name}: {words}." for name, words in IN_WORDS.items()]
+        lines.append("REL, d1.05 (share of pixels within 5 %) and cover (share that has an answer) in %, RMSE in mm.")
+        lines.append(
+            f"glass: pixels of glass and clear plastic. Scored: {answered} of {frames} frames of {videos}, ground truth"
+            f" within {self.limits.near_m} to {self.limits.far_m} m."
+        )
+        return "\n".join(lines)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the head, the first column is left-aligned, the others are right-aligned."""
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [_line(rows[0], widths), f"| {' | '.join(rule)} |", *(_line(row, widths) for row in rows[1:])]
+    return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what decides the numbers; a package that is not installed is left out."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("numpy", "opencv-python-headless", "torch", "diffusers", "rosbags"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> list[str]:
+    """How this process was started, without folders of this machine in front of the program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(method: dict[str, Any], protocol: str, region: str, name: str, factor: float, form: str) -> str:
+    value = _number(method, protocol, region, name)
+    return "-" if value is None else format(factor * value, form)
+
+
+def _number(method: dict[str, Any], protocol: str, region: str, name: str) -> float | None:
+    value: float | None = method.get(protocol, {}).get(region, {}).get(name)
+    return value
+
+
+def _share(mean: dict[str, Any], ours: str, theirs: str, region: str, name: str) -> float | None:
+    a, b = (_number(mean.get(method, {}), "C", region, name) for method in (ours, theirs))
+    return a / b if a is not None and b else None

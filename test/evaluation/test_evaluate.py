@@ -1,0 +1,173 @@
+"""One report out of recordings: which rows, which frames, which means."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dkt_ros.evaluation.baselines import RAW_SENSOR
+from dkt_ros.evaluation.evaluate import (
+    NETWORK,
+    OURS,
+    Recording,
+    VideoScores,
+    best_fill,
+    evaluate,
+    mean_scores,
+    reported_rows,
+)
+from dkt_ros.evaluation.pictures import contact_sheet
+from dkt_ros.evaluation.protocols import Range, Reference
+from dkt_ros.evaluation.report import Report
+from dkt_ros.fills import CLASSICAL_FILLS
+from dkt_ros.frames import Estimate
+
+from .. import rendered
+
+LIMITS = Range()
+
+
+def recording(frames: int = 3) -> Recording:
+    sequence = rendered.sequence(frames)
+    reference = Reference(
+        "scene", sequence.depth, sequence.transparent, sequence.sensor_depth, sequence.normals.astype(np.float32)
+    )
+    return Recording("scene", sequence.frames(), reference)
+
+
+def answers(scene: Recording, factor: float = 1.0, metric: bool = True) -> list[Estimate]:
+    """Estimates that are the truth times ``factor``."""
+    estimates = []
+    for index, frame in enumerate(scene.frames):
+        depth = scene.reference.depth[index] * np.float32(factor)
+        provenance = np.where(scene.reference.transparent[index], 2, 1).astype(np.uint8)
+        normals = scene.reference.normals[index].astype(np.float32)
+        confidence = np.ones(depth.shape, np.float32)
+        estimates.append(
+            Estimate(frame, 3 / depth, depth if metric else None, normals, "model", provenance, confidence, None)
+        )
+    return estimates
+
+
+def test_every_method_is_scored_on_the_same_frames() -> None:
+    scene = recording(5)
+    scores = evaluate(scene, answers(scene)[1:4], LIMITS)
+    assert (scores.frames, scores.answered) == (5, 3)
+    assert {OURS, NETWORK, RAW_SENSOR, *CLASSICAL_FILLS} <= set(scores.scores)
+    counted = {method: score["A"]["all"]["reference_pixels"] for method, score in scores.scores.items()}
+    assert len(set(counted.values())) == 1
+    assert scores.scores[OURS]["C"]["all"]["rel"] == 0.0
+    assert scores.scores[OURS]["normals"]["transparent"]["mean_deg"] == pytest.approx(0.0, abs=0.1)
+    assert scores.scores[RAW_SENSOR]["C"]["transparent_seen"]["mae_m"] == pytest.approx(0.1, abs=1e-4)
+
+
+def test_without_metres_there_is_no_protocol_c() -> None:
+    scene = recording()
+    scores = evaluate(scene, answers(scene, metric=False), LIMITS).scores
+    assert scores[OURS]["C"] == {} and scores[OURS]["A"]["all"]["rel"] < 1e-4
+
+
+def test_the_known_mask_is_an_advantage_that_is_named() -> None:
+    scene = recording()
+    scores = evaluate(scene, answers(scene), LIMITS).scores
+    rows = reported_rows(scores)
+    sensor, fill, ours, masked_fill, _ = rows
+    assert (sensor, ours) == ("raw sensor", "ours")
+    assert fill.startswith("best fill: ") and masked_fill.startswith("best fill + known mask: ")
+    assert rows[fill] == best_fill(scores)
+    best = best_fill(scores)
+    assert scores[best]["C"]["transparent"]["rel"] == min(
+        scores[name]["C"]["transparent"]["rel"] for name in CLASSICAL_FILLS
+    )
+
+
+def test_estimates_of_another_recording_are_refused() -> None:
+    scene, other = recording(2), rendered.sequence(2)
+    other.stamps_ns[:] += 7
+    stray = answers(Recording("other", other.frames(), scene.reference))
+    with pytest.raises(ValueError, match="none of the 2 estimates has the stamp of one of its 2 frames"):
+        evaluate(scene, stray, LIMITS)
+
+
+def test_the_mean_leaves_out_what_could_not_be_scored() -> None:
+    scene = recording()
+    good = evaluate(scene, answers(scene, 1.1), LIMITS)
+    opaque = Recording("opaque", scene.frames, Reference("opaque", scene.reference.depth, scene.reference.depth < 0))
+    without_glass = evaluate(opaque, answers(scene, 1.3), LIMITS)
+    mean = mean_scores([good, without_glass])[OURS]["C"]
+    assert mean["all"]["rel"] == pytest.approx(0.2, abs=1e-4) and mean["all"]["videos"] == 2
+    assert mean["transparent"]["rel"] == pytest.approx(0.1, abs=1e-4) and mean["transparent"]["videos"] == 1
+    assert mean["transparent"]["flag"] == "no reference pixels in this region"
+
+
+def test_the_json_is_strict_and_says_what_was_done(tmp_path: Path) -> None:
+    scene = recording()
+    silent = answers(scene)
+    silent = [
+        Estimate(e.frame, e.disparity * np.nan, e.depth * np.nan, None, "none", e.provenance, e.confidence, None)
+        for e in silent
+    ]
+    report = Report([evaluate(scene, silent, LIMITS)], LIMITS, "nano", ["dkt", "eval", "scene"], {"rate_hz": 5.0})
+    report.write_json(tmp_path / "deep" / "scores.json")
+    read = json.loads((tmp_path / "deep" / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert (
+        set(read["protocols"]) == {"A", "B", "C"} and read["command"][:2] == ["dkt", "eval"] and read["rate_hz"] == 5.0
+    )
+    assert read["versions"]["numpy"] == np.__version__
+    ours = read["videos"][0]["scores"]["ours"]["C"]["all"]
+    assert ours["rel"] is None and ours["coverage"] == 0.0 and ours["flag"]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["scores.json"]
+
+
+def test_the_table_names_protocols_pixels_and_counts() -> None:
+    scene = recording(4)
+    table = Report([evaluate(scene, answers(scene)[:3], LIMITS)], LIMITS, "nano", [], {}).table()
+    head, rule, *rows = table.split("\n\n")[0].splitlines()
+    assert head.count("|") == rule.count("|") == rows[0].count("|")
+    assert [row.split("|")[1].strip().partition(":")[0] for row in rows[:3]] == ["raw sensor", "best fill", "ours"]
+    for words in (
+        "A: one scale and shift per video",
+        "C: no fit against the ground truth",
+        "3 of 4 frames",
+        "0.3 to 1.5 m",
+    ):
+        assert words in table
+    assert "nan" not in table.lower()
+
+
+def test_the_bars_are_computed_from_their_own_pixels() -> None:
+    scene = recording()
+    scored = evaluate(scene, answers(scene, 1.01), LIMITS)
+    text = Report([scored], LIMITS, "nano", [], {}).bars()
+    sensor = scored.scores[RAW_SENSOR]["C"]["transparent_seen"]["rel"]
+    assert f"REL is {0.01 / sensor:.2f} of the sensor's" in text
+    assert "below the best classical fill's (bar: 25%)" in text and "mm against the sensor's (bar: +2 mm)" in text
+
+
+def test_an_empty_mean_is_empty() -> None:
+    assert mean_scores([VideoScores("x", 0, 0, {})]) == {}
+
+
+def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
+    import cv2
+
+    scene = recording(6)
+    estimates = answers(scene, 1.02)
+    estimates[3] = Estimate(
+        scene.frames[3],
+        estimates[3].disparity,
+        None,
+        None,
+        "none",
+        estimates[3].provenance,
+        estimates[3].confidence,
+        None,
+    )
+    contact_sheet(scene, estimates, tmp_path / "sheet.png", moments=3)
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    assert picture.shape[1] > 1500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
+    magenta = (picture == (255, 0, 255)).all(-1)
+    assert magenta.any()  # the hole in the sensor's depth
+    with pytest.raises(ValueError, match="no estimate belongs"):
+        contact_sheet(scene, [], tmp_path / "none.png")
