@@ -1,0 +1,248 @@
+"""Which values of the depth sensor are believed.
+
+On glass a depth sensor is mostly wrong, not silent: it returns what stands behind. So existence of a value is no
+trust. Two
+steps: ``sensor_trust`` looks at the sensor alone, ``disagreement_gate`` compares it with the model afterwards.
+Pixel distances in the settings are of a picture 640 wide and scale with its width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dkt_ros.frames import Float32
+
+_Mask = NDArray[np.bool_]
+
+#: Stands for an unknown value where the nearest of a neighbourhood is sought; finite, so that no product overflows.
+_FAR = np.float32(1e6)
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """When a sensor value is believed.
+
+    Attributes:
+        min_depth, max_depth: metres; outside, nothing is believed, and no depth is published.
+        flying_jump: a value between a nearer and a farther surface, or alone among others, is a mixture of the two if
+            it is off by more than this share.
+        temporal_jump: a value that neither neighbour frame has nearby, by more than this share, is a flicker.
+        motion_px: how far the picture may move between two frames for the temporal check, pixels at width 640.
+        temporal_limit: if more than this share of a frame's values would be flicker, the camera moved faster than
+            ``motion_px`` or the view was cut, and the check is left out for that frame.
+        mask_dilation_px: how far a given transparent mask is widened, pixels at width 640.
+        gate: False leaves out ``disagreement_gate``.
+        gate_cells: the comparison with the model is made on a grid this wide: about the model's own resolution, below
+            which it says nothing.
+        gate_sigmas, gate_relative: sensor and model disagree where 1/z differs by more than this many robust standard
+            deviations of the frame and by more than this share.
+        gate_nearer: a sensor value nearer than the model needs this many times the evidence, since glass makes sensors
+            see too far; what is nearer is mostly an object that the model missed.
+        gate_area: cells that must disagree together.
+        gate_growth: how many cells a disagreeing region may grow over cells that disagree half as much.
+    """
+
+    min_depth: float = 0.15
+    max_depth: float = 10.0
+    flying_jump: float = 0.05
+    temporal_jump: float = 0.05
+    motion_px: float = 8.0
+    temporal_limit: float = 0.05
+    mask_dilation_px: float = 10.0
+    gate: bool = True
+    gate_cells: int = 160
+    gate_sigmas: float = 3.0
+    gate_relative: float = 0.02
+    gate_nearer: float = 1.5
+    gate_area: int = 6
+    gate_growth: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_depth < self.max_depth:
+            raise ValueError(
+                f"min_depth {self.min_depth}, max_depth {self.max_depth}: must be positive and ascending, in metres"
+            )
+        if self.gate_cells < 16:
+            raise ValueError(f"gate_cells {self.gate_cells}: a grid this coarse finds no object; use 16 or more")
+
+
+def sensor_trust(sensor_depth: Float32, transparent: _Mask | None, settings: TrustSettings | None = None) -> Float32:
+    """How far each value of a clip's sensor depth is believed, from the sensor alone.
+
+    1 where a value exists, lies in range, is no flying pixel, no flicker and outside the widened transparent mask;
+    else 0.
+    The flicker check needs no camera motion: a value is believed if a neighbour frame (t - 1 and t + 1; two on one
+    side at the clip's ends) has values around it, nearer and farther or like it, within ``motion_px``.
+
+    Args:
+        sensor_depth: (T, H, W) float32 metres, NaN where the sensor returned nothing.
+        transparent: (T, H, W) bool, True where something is known to be transparent; None if nobody said.
+        settings: see ``TrustSettings``.
+
+    Returns:
+        (T, H, W) float32, 0 or 1.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    settings = settings or TrustSettings()
+    if sensor_depth.ndim != 3 or (transparent is not None and transparent.shape != sensor_depth.shape):
+        shape = None if transparent is None else transparent.shape
+        raise ValueError(f"sensor depth {sensor_depth.shape}, transparent {shape}: must be the same (T, H, W)")
+    factor = sensor_depth.shape[2] / 640
+    believed = np.stack([_static(depth, settings) for depth in sensor_depth]) if len(sensor_depth) else sensor_depth > 0
+    if len(sensor_depth) >= 3:
+        believed &= ~_flicker(sensor_depth, believed, settings, max(1, round(settings.motion_px * factor)))
+    if transparent is not None:
+        kernel = _disc(round(settings.mask_dilation_px * factor))
+        for frame, mask in zip(believed, transparent, strict=True):
+            frame &= ~cv2.dilate(mask.astype(np.uint8), kernel).view(bool)
+    return believed.astype(np.float32)
+
+
+def disagreement_gate(
+    trust: Float32, sensor_depth: Float32, model_depth: Float32, settings: TrustSettings | None = None
+) -> Float32:
+    """Takes trust away where model and sensor disagree over a connected region beyond noise. Needs no mask.
+
+    The comparison is made on a grid of cells, in inverse depth. A cell seeds a region if the sensor's mean lies outside
+    everything the model says in the 3x3 cells around it, by more than the threshold: at a step in depth, where the
+    model is blurred and always disagrees with the sensor, the neighbours bracket the sensor's value and nothing is
+    seeded. Regions of ``gate_area`` cells and more grow over cells that disagree half as much, and by one cell more.
+
+    Args:
+        trust: (H, W) float32 0..1 from ``sensor_trust``.
+        sensor_depth: (H, W) float32 metres, NaN where the sensor returned nothing.
+        model_depth: (H, W) float32 metres, fitted to the sensor; NaN where unknown (there the sensor keeps its trust).
+        settings: see ``TrustSettings``.
+
+    Returns:
+        (H, W) float32: ``trust``, or 0.
+    """
+    settings = settings or TrustSettings()
+    height, width = trust.shape
+    if not settings.gate:
+        return trust
+    cells = (min(width, settings.gate_cells), max(1, round(height * min(1.0, settings.gate_cells / width))))
+    sensor, model, known = _cell_means(trust, sensor_depth, model_depth, cells)
+    if known.sum() < 4 * settings.gate_area:
+        return trust
+    rejected = _disagreement(sensor, model, known, settings)
+    if not rejected.any():
+        return trust
+    full = cv2.resize(rejected, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(trust * (full == 0), np.float32)
+
+
+def _static(depth: Float32, settings: TrustSettings) -> _Mask:
+    """(H, W) bool: in range and no flying pixel."""
+    believed = (depth >= settings.min_depth) & (depth <= settings.max_depth)
+    present = np.zeros(depth.shape, np.float32)
+    np.copyto(present, depth, where=believed)
+    near, far = np.float32(1 - settings.flying_jump), np.float32(1 + settings.flying_jump)
+    kernel = np.ones((5, 5), np.uint8)
+    farthest = cv2.dilate(present, kernel)
+    nearest = cv2.erode(np.where(believed, depth, _FAR), kernel)
+    between = (farthest > present * far) & (present > nearest * far)
+    median = cv2.medianBlur(present, 3)
+    # Fewer than half of the 3x3 returned anything like it: a speck, or the frayed tip of a hole's rim.
+    alone = (median < present * near) | (median > present * far)
+    return np.asarray(believed & ~between & ~alone, bool)
+
+
+def _flicker(depth: Float32, believed: _Mask, settings: TrustSettings, motion: int) -> _Mask:
+    """(T, H, W) bool: values that two neighbour frames have nothing like nearby."""
+    kernel = np.ones((2 * motion + 1, 2 * motion + 1), np.uint8)
+    low, high = np.float32(1 - settings.temporal_jump), np.float32(1 + settings.temporal_jump)
+    nearest = [cv2.erode(np.where(ok, z, _FAR), kernel) * low for z, ok in zip(depth, believed, strict=True)]
+    farthest = [
+        cv2.dilate(np.where(ok, z, np.float32(0)), kernel) * high for z, ok in zip(depth, believed, strict=True)
+    ]
+    result = np.zeros(depth.shape, bool)
+    last = len(depth) - 1
+    for t, z in enumerate(depth):
+        judges = (1, 2) if t == 0 else (last - 2, last - 1) if t == last else (t - 1, t + 1)
+        unlike = believed[t].copy()
+        for other in judges:
+            # Where the other frame knows nothing around (farthest 0) it cannot judge.
+            unlike &= ((z < nearest[other]) | (z > farthest[other])) & (farthest[other] > 0)
+        if unlike.sum() <= settings.temporal_limit * max(1, believed[t].sum()):
+            result[t] = unlike
+    return result
+
+
+def _cell_means(
+    trust: Float32, sensor_depth: Float32, model_depth: Float32, cells: tuple[int, int]
+) -> tuple[Float32, Float32, _Mask]:
+    """Means of 1/z of the trusted sensor and of the model per cell, and where both are known."""
+    weight = (trust > 0.5).astype(np.float32)
+    inverse = np.reciprocal(sensor_depth)
+    np.copyto(inverse, 0, where=weight == 0)
+    share = cv2.resize(weight, cells, interpolation=cv2.INTER_AREA)
+    sensor = cv2.resize(inverse, cells, interpolation=cv2.INTER_AREA)
+    model = cv2.resize(np.reciprocal(model_depth), cells, interpolation=cv2.INTER_AREA)
+    known = (share >= 0.25) & np.isfinite(model)
+    return np.asarray(sensor / np.maximum(share, 1e-6), np.float32), np.asarray(model, np.float32), known
+
+
+def _disagreement(sensor: Float32, model: Float32, known: _Mask, settings: TrustSettings) -> NDArray[np.uint8]:
+    """(h, w) uint8: 1 where the sensor loses its trust."""
+    kernel = np.ones((3, 3), np.uint8)
+    model = np.where(np.isfinite(model), model, 0).astype(np.float32)
+    relative = np.asarray((sensor - model) / np.maximum(model, 1e-6), np.float32)
+    typical = 1.4826 * float(np.median(np.abs(relative[known] - np.median(relative[known]))))
+    limit = max(settings.gate_sigmas * typical, settings.gate_relative)
+    beyond_far = cv2.erode(model, kernel) - sensor
+    beyond_near = sensor - cv2.dilate(model, kernel)
+    rejected = np.zeros(known.shape, np.uint8)
+    for beyond, signed, threshold in (
+        (beyond_far, np.negative(relative), limit),
+        (beyond_near, relative, limit * settings.gate_nearer),
+    ):
+        seeds = ((beyond > threshold * model) & known).astype(np.uint8)
+        region = _standing_out(seeds, signed, known, settings.gate_area, 0.5 * threshold)
+        if not region.any():
+            continue
+        weak = ((signed > 0.5 * threshold) & known).astype(np.uint8)
+        for _ in range(settings.gate_growth):
+            region = np.asarray(cv2.dilate(region, kernel), np.uint8) & (weak | region)
+        rejected |= np.asarray(cv2.dilate(region, kernel), np.uint8)
+    return rejected
+
+
+def _standing_out(
+    seeds: NDArray[np.uint8], signed: Float32, known: _Mask, area: int, contrast: float
+) -> NDArray[np.uint8]:
+    """``seeds`` without small connected regions and those whose rim disagrees hardly more than what lies around.
+
+    Glass ends at its outline; a model that drifts over half the picture disagrees on both sides of any line.
+    """
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(seeds, connectivity=8)
+    numbers = labels.astype(np.float32)
+    ring = np.where(
+        (labels == 0) & (cv2.dilate(numbers, np.ones((5, 5), np.uint8)) == 0) & known,
+        cv2.dilate(numbers, np.ones((11, 11), np.uint8)),
+        0,
+    ).astype(np.int32)
+    keep = statistics[:, cv2.CC_STAT_AREA] >= area
+    rim = np.where(cv2.erode(seeds, np.ones((7, 7), np.uint8)) == 0, labels, 0)
+    inner, outer = _mean_by_label(signed, rim, count), _mean_by_label(signed, ring, count)
+    # No ring at all: nothing around is known, so nothing speaks for a drift.
+    keep &= np.isnan(outer) | (inner - outer > contrast)
+    keep[0] = False
+    return np.asarray(keep[labels], np.uint8)
+
+
+def _mean_by_label(values: Float32, labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """(count,) means; NaN for labels that do not occur."""
+    total = np.bincount(labels.ravel(), values.ravel(), minlength=count)[:count]
+    pixels = np.bincount(labels.ravel(), minlength=count)
+    return np.where(pixels > 0, total / np.maximum(pixels, 1), np.nan)
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)

@@ -1,0 +1,171 @@
+"""Which sensor values are believed: by themselves, and beside the model."""
+
+import numpy as np
+import pytest
+
+from dkt_ros.metric import TrustSettings, disagreement_gate, sensor_trust
+
+from .analytic import CAMERA, imagined, inside, noisy, sphere, table
+
+OPAQUE, GLASS = sphere((-0.12, 0.0, 0.62), 0.07), sphere((0.1, 0.0, 0.58), 0.07)
+
+
+def still(depth, frames=3):
+    return np.repeat(depth[None], frames, 0)
+
+
+def trust_of(depth, transparent=None, **options):
+    return sensor_trust(depth, transparent, TrustSettings(**options))
+
+
+def test_values_of_a_surface_are_believed_and_holes_are_not():
+    depth = noisy(table())
+    depth[100:140, 200:260] = np.nan
+    trust = trust_of(still(depth))
+    assert trust.dtype == np.float32 and trust.shape == (3, 480, 640)
+    assert not trust[:, 100:140, 200:260].any()
+    elsewhere = np.isfinite(depth)
+    assert trust[1][elsewhere].mean() > 0.999
+
+
+def test_values_outside_the_range_are_not_believed():
+    depth = table()
+    depth[:60] = 11.0
+    depth[400:] = 0.1
+    trust = trust_of(still(depth))
+    assert not trust[:, :60].any() and not trust[:, 400:].any() and trust[:, 70:390].all()
+
+
+def test_mixtures_between_two_surfaces_are_not_believed_and_the_surfaces_are():
+    depth = np.full((60, 80), 1.0, np.float32)
+    depth[:, 40:] = 1.5
+    depth[:, 39:41] = [1.15, 1.3]
+    trust = trust_of(still(depth))
+    assert not trust[:, :, 39:41].any()
+    assert trust[:, :, :38].all() and trust[:, :, 42:].all()
+
+
+def test_lonely_values_are_not_believed():
+    depth = table()
+    depth[100:200, 100:200] = np.nan
+    depth[150, 150] = 0.7
+    depth[50, 300] = 3.0
+    trust = trust_of(still(depth))
+    assert not trust[:, 150, 150].any() and not trust[:, 50, 300].any()
+
+
+def test_a_flicker_in_time_is_not_believed_in_its_frame_only():
+    depth = still(table(), 5)
+    depth[2, 200:220, 300:330] *= 1.5
+    depth[4, 100:120, 300:330] *= 0.8
+    trust = trust_of(depth)
+    assert not trust[2, 202:218, 302:328].any() and not trust[4, 102:118, 302:328].any()
+    assert trust[[0, 1, 3]].mean() > 0.999
+
+
+@pytest.mark.parametrize("speed", [2, 7, 30])
+def test_a_moving_camera_does_not_make_flicker_of_the_scene(speed):
+    scene = np.minimum(OPAQUE, table())
+    depth = np.stack([np.roll(scene, speed * t, 1) for t in range(5)])
+    for t in range(5):
+        depth[t, :, : speed * t] = np.nan
+    alone = np.concatenate([trust_of(frame[None]) for frame in depth])
+    assert (alone != trust_of(depth)).mean() < 0.01
+
+
+def test_a_given_transparent_mask_is_widened_and_not_believed():
+    depth = still(table())
+    mask = np.zeros(depth.shape, bool)
+    mask[:, 200:240, 300:340] = True
+    trust = trust_of(depth, mask, mask_dilation_px=10)
+    assert not trust[:, 190:250, 300:340].any() and trust[:, 230, 360].all() and trust[:, 180, 320].all()
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 4, 4\).*\(1, 4, 4\)"):
+        trust_of(np.ones((2, 4, 4), np.float32), np.ones((1, 4, 4), bool))
+
+
+def test_a_range_upside_down_is_refused():
+    with pytest.raises(ValueError, match="min_depth"):
+        TrustSettings(min_depth=2.0, max_depth=1.0)
+
+
+def seen(*, glass: bool, seed: int = 0):
+    """(sensor, model, glass mask): an opaque and a "glass" ball over a table; the sensor sees through the glass."""
+    opaque = np.minimum(OPAQUE, table())
+    truth = np.minimum(opaque, GLASS) if glass else opaque
+    mask = opaque > GLASS if glass else np.zeros(truth.shape, bool)
+    return noisy(opaque, seed), imagined(truth, seed=seed), mask
+
+
+def gated(sensor, model, **options):
+    return disagreement_gate(np.ones_like(sensor), sensor, model, TrustSettings(**options))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_sensor_sees_through_glass_loses_its_trust(seed):
+    sensor, model, glass = seen(glass=True, seed=seed)
+    far_behind = glass & (sensor > 1.03 * np.minimum(GLASS, 9))
+    assert far_behind.sum() > 10_000
+    assert gated(sensor, model)[far_behind].mean() < 0.03
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_opaque_things_keep_their_trust(seed):
+    sensor, model, glass = seen(glass=True, seed=seed)
+    beside = inside(~glass, 16)
+    assert gated(sensor, model)[beside].mean() > 0.995
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_blur_of_the_model_at_steps_is_no_disagreement(seed):
+    sensor, model, _ = seen(glass=False, seed=seed)
+    assert np.mean(np.abs(sensor / model - 1) > 0.03) > 0.001
+    assert gated(sensor, model).mean() > 0.9995
+
+
+def test_an_object_that_the_model_missed_slightly_keeps_the_sensor_sooner_than_glass():
+    sensor, model = table(), table()
+    model[200:260, 300:380] *= 1.033
+    assert gated(sensor, model)[200:260, 300:380].all()
+    model = table()
+    model[200:260, 300:380] /= 1.033
+    assert not gated(sensor, model)[208:252, 308:372].any()
+
+
+def test_noise_of_the_frame_widens_the_gate():
+    quiet, noise = table(), noisy(table(), pixels=1.5)
+    model = table()
+    model[200:260, 300:380] /= 1.04
+    assert not gated(quiet, model)[230, 340]
+    assert gated(noise, table()).mean() > 0.99
+
+
+def test_a_few_pixels_are_no_region():
+    sensor = table()
+    sensor[100:104, 100:104] *= 1.3
+    assert gated(sensor, table()).all()
+
+
+def test_where_the_model_knows_nothing_the_sensor_stays():
+    sensor, model, _ = seen(glass=True)
+    unknown = np.full_like(model, np.nan)
+    assert gated(sensor, unknown).all()
+
+
+def test_the_gate_never_gives_trust():
+    sensor, model, _ = seen(glass=True)
+    sensor[:100] = np.nan
+    trust = np.isfinite(sensor).astype(np.float32) * 0.7
+    after = disagreement_gate(trust, sensor, model)
+    assert (after <= trust).all() and set(np.unique(after)) <= {0.0, np.float32(0.7)}
+
+
+def test_the_gate_can_be_left_out():
+    sensor, model, _ = seen(glass=True)
+    assert gated(sensor, model, gate=False).all()
+
+
+def test_the_scene_fits_the_camera():
+    assert table().shape == (CAMERA.height, CAMERA.width) and np.isfinite(table()).all()
