@@ -1,0 +1,58 @@
+"""The ``dkt`` command. Nothing heavy is imported before a command really runs, so help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dkt_ros import __version__
+from dkt_ros.commands import CommandError, demo, doctor, run
+from dkt_ros.commands import eval as eval_command
+
+DESCRIPTION = """Metric depth, normals and point clouds of glass, clear plastic and polished metal.
+
+  dkt demo                            the whole thing over real ROS 2, on the bundled bag
+  dkt run my_bag --out out/my_bag     depth of a bag, a video or a folder of pictures
+  dkt eval my_bag --json scores.json  scores against ground truth
+  dkt doctor                          what is installed, what is missing, and the command for it
+"""
+COMMANDS = {"demo": demo, "run": run, "eval": eval_command, "doctor": doctor}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="dkt", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"dkt_ros {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        text = module.__doc__ or ""
+        sub = commands.add_parser(
+            name,
+            help=text.partition("\n")[0].rstrip("."),
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(main=module.main)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 not done (the reason is on stderr), 130 stopped by Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.main(arguments)
+        return status
+    except CommandError as error:
+        print(f"dkt {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"dkt {arguments.command}: stopped; no half-written file is left", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

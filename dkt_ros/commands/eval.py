@@ -1,0 +1,101 @@
+"""Scores against ground truth: ours, the raw sensor and the classical fills, under protocols A, B and C.
+
+Examples:
+  dkt eval dkt_ros/resources/demo --json out/demo.json     a bag with /ground_truth/* topics
+  dkt eval data/heldout --json out/heldout.json            a folder of rendered sequence_*.npz, or one of them
+
+Prints the table and writes every number (versions, command, counts, both poolings) to the JSON file.
+No ROS is needed. A cut-off bag is used as far as it goes, and the report says how far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dkt_ros.commands import CommandError
+from dkt_ros.commands.run import add_engine_arguments, make_perception
+
+if TYPE_CHECKING:
+    from dkt_ros.evaluation.evaluate import Recording, VideoScores
+    from dkt_ros.evaluation.protocols import Range
+    from dkt_ros.frames import Estimate
+    from dkt_ros.perception import Perception
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``dkt eval``."""
+    parser.add_argument("input", type=Path, metavar="BAG", help="bag, sequence_*.npz, or a folder of those")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write a contact sheet of each recording here")
+    parser.add_argument(
+        "--near", type=float, default=0.3, metavar="M", help="score ground truth from here (%(default)s m)"
+    )
+    parser.add_argument("--far", type=float, default=1.5, metavar="M", help="to here (%(default)s m)")
+    add_engine_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Evaluate, print the table, write the JSON."""
+    from dkt_ros.bags import BagError
+    from dkt_ros.evaluation.protocols import Range
+    from dkt_ros.evaluation.recordings import RecordingError, find_recordings
+    from dkt_ros.evaluation.report import Report, command_line
+    from dkt_ros.training.sequences import SequenceError
+
+    try:
+        limits = Range(arguments.near, arguments.far)
+        paths = find_recordings(arguments.input)
+        perception = make_perception(arguments)
+        videos, seconds = [], 0.0
+        for path in paths:
+            scores, spent = _evaluate(path, perception, limits, arguments.pictures)
+            videos.append(scores)
+            seconds += spent
+        frames = sum(video.frames for video in videos)
+        details = {"path_seconds_per_frame": seconds / frames, "problems": [v.problem for v in videos if v.problem]}
+        report = Report(videos, limits, arguments.engine, command_line(), details)
+        print(f"{report.table()}\n\n{report.bars()}")
+        if arguments.json:
+            report.write_json(arguments.json)
+            print(f"\nevery number: {arguments.json}")
+    except (BagError, RecordingError, SequenceError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"cannot write {arguments.json or arguments.pictures}: {error}") from error
+    return 0
+
+
+def _evaluate(path: Path, perception: Perception, limits: Range, pictures: Path | None) -> tuple[VideoScores, float]:
+    """The scores of one recording and the seconds that the path took for it."""
+    from tqdm import tqdm
+
+    from dkt_ros.evaluation.baselines import baseline_count
+    from dkt_ros.evaluation.evaluate import evaluate
+    from dkt_ros.evaluation.recordings import load_recording
+
+    recording = load_recording(path)
+    if recording.problem:
+        print(f"dkt eval: {recording.problem}", file=sys.stderr)
+    perception.reset()
+    total = len(recording.frames) * (1 + baseline_count())
+    with tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar:
+        start = time.perf_counter()
+        estimates = list(_counted(perception, recording, bar))
+        spent = time.perf_counter() - start
+        scores = evaluate(recording, estimates, limits, bar.update)
+    if pictures:
+        from dkt_ros.evaluation.pictures import contact_sheet
+
+        contact_sheet(recording, estimates, pictures / f"{recording.name}.png")
+    return scores, spent
+
+
+def _counted(perception: Perception, recording: Recording, bar) -> Iterator[Estimate]:  # type: ignore[no-untyped-def]
+    for estimate in perception.run(recording.frames):
+        yield estimate
+        bar.update()

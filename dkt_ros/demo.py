@@ -1,0 +1,261 @@
+"""``dkt demo``: a bag replayed over DDS into the node in its own process; answers recorded, scored and drawn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dkt_ros.bags import Bag, BagError, BagWriter, RawMessage
+from dkt_ros.evaluation import recorded, topics
+from dkt_ros.evaluation.evaluate import Recording, evaluate
+from dkt_ros.evaluation.pictures import contact_sheet
+from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.recordings import RecordingError, load_recording
+from dkt_ros.evaluation.report import Report, command_line
+
+BUNDLED_BAG = Path(__file__).parent / "resources" / "demo"
+NODE = "/dkt_perception"
+#: node's topic -> bag's topic
+REMAPPINGS = {
+    "image/compressed": topics.IMAGE,
+    "image": topics.IMAGE.removesuffix("/compressed"),
+    "camera_info": topics.CAMERA_INFO,
+    "depth": topics.DEPTH,
+    "depth/camera_info": topics.DEPTH_INFO,
+}
+INPUTS = (topics.IMAGE, topics.CAMERA_INFO, topics.DEPTH, topics.DEPTH_INFO)
+DEPTH_OUT = f"{NODE}/{recorded.DEPTH}"
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+OUTPUTS = {
+    **{f"{NODE}/{name}": IMAGE_TYPE for name in (recorded.DEPTH, recorded.DISPARITY, recorded.NORMALS)},
+    **{f"{NODE}/{name}": IMAGE_TYPE for name in (recorded.PROVENANCE, recorded.CONFIDENCE)},
+    f"{NODE}/depth/camera_info": "sensor_msgs/msg/CameraInfo",
+    f"{NODE}/points": "sensor_msgs/msg/PointCloud2",
+    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+}
+START_S, QUIET_S, DRAIN_S, STOP_S = 90.0, 4.0, 30.0, 15.0
+LOG_LINES = 30
+
+
+class DemoError(Exception):
+    """The demo could not be done; the message says why and, if the node failed, ends with its last words."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the node kept up.
+
+    Attributes:
+        sent, answered: pictures published and depth images that came back for them.
+        rate_in_hz, rate_out_hz: of the two; 0 for fewer than two.
+        age_median_s, age_max_s: from publishing a picture to receiving its depth, over DDS both ways.
+        drops: by reason, as the node counted them in its diagnostics.
+        waiting: pictures that still waited for a full clip when the bag ended.
+    """
+
+    sent: int
+    answered: int
+    rate_in_hz: float
+    rate_out_hz: float
+    age_median_s: float
+    age_max_s: float
+    drops: dict[str, int]
+    waiting: int
+
+    def __str__(self) -> str:
+        drops = ", ".join(f"{count} {reason}" for reason, count in self.drops.items()) or "none"
+        return (
+            f"{self.answered} of {self.sent} frames answered at {self.rate_out_hz:.1f} Hz"
+            f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, max {self.age_max_s:.2f} s; drops: {drops};"
+            f" {self.waiting} still waited for a full clip when the bag ended"
+        )
+
+
+def run_demo(bag: Path, out: Path) -> str:
+    """Do it all; returns what to print. Writes demo.png, demo.mcap, demo.json and node.log into ``out``.
+
+    Raises:
+        DemoError: ROS 2 is missing, the node did not start or died, or nothing came back.
+        BagError: the bag cannot be used.
+    """
+    began = time.monotonic()
+    try:
+        recording = load_recording(bag)
+    except RecordingError as error:
+        raise DemoError(str(error)) from error
+    out.mkdir(parents=True, exist_ok=True)
+    set_environment(out)
+    log = out / "node.log"
+    with Bag(bag) as opened:
+        everything = list(opened.messages())
+    exchange = _exchange([message for message in everything if message.topic in INPUTS], log)
+    _record(out / "demo.mcap", everything, exchange)
+    timing = _timing(exchange)
+    if not timing.answered:
+        why = diagnostics_of(exchange).get("why no output", "")
+        raise DemoError(f"the node answered none of {timing.sent} frames{f': {why}' if why else ''}{_tail(log)}")
+    with Bag(out / "demo.mcap") as opened:
+        estimates = recorded.read_estimates(opened, NODE, recording.frames)
+    report = _report(recording, estimates, timing)
+    report.write_json(out / "demo.json")
+    contact_sheet(recording, estimates, out / "demo.png", title=f"{recording.name}: what went in, what came out")
+    files = f"{out / 'demo.png'}, {out / 'demo.mcap'}, {out / 'demo.json'}"
+    took = f"{time.monotonic() - began:.0f} s"
+    return f"{report.table()}\n\n{report.bars()}\n\n{timing}\n{files}; {took} in all"
+
+
+def set_environment(out: Path) -> None:
+    """Variables for this process and the node's: one private ROS domain on this host, logs in ``out``, large messages.
+
+    A ROS install's own choice of middleware stays; the wheels have Fast DDS only, whatever a shell has left behind.
+    """
+    variables = {
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOCALHOST_ONLY": "1",
+        "ROS_LOG_DIR": str((out / "ros_log").resolve()),
+    }
+    if "ROS_DISTRO" not in os.environ:
+        variables |= {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "AMENT_PREFIX_PATH": sys.prefix}
+    profile = transport_profile()
+    if profile is not None:
+        variables |= {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile), "FASTRTPS_DEFAULT_PROFILES_FILE": str(profile)}
+    os.environ.update(variables)
+
+
+def transport_profile() -> Path | None:
+    """``fastdds_large.xml``: of this checkout or of this install; None if neither has it."""
+    places = (Path(__file__).parents[1] / "config", Path(sysconfig.get_path("data")) / "share/dkt_ros/config")
+    return next((place / "fastdds_large.xml" for place in places if (place / "fastdds_large.xml").exists()), None)
+
+
+@contextmanager
+def node_process(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The lifecycle node in a process of its own, its output in ``log``; ended by SIGINT, then harder."""
+    command = [sys.executable, "-m", "dkt_ros.node", "--ros-args", "-p", "autostart:=true"]
+    for own, bags in REMAPPINGS.items():
+        command += ["-r", f"{own}:={bags}"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield process
+        finally:
+            for way in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if process.poll() is not None:
+                    break
+                process.send_signal(way)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def diagnostics_of(exchange: Any) -> dict[str, str]:
+    """The node's last diagnostics as key -> value."""
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.serialization import deserialize_message
+
+    for message in reversed(exchange.received):
+        if message.topic == "/diagnostics":
+            for status in deserialize_message(message.data, DiagnosticArray).status:
+                if NODE.strip("/") in status.name:
+                    return {pair.key: pair.value for pair in status.values}
+    return {}
+
+
+def _exchange(messages: Sequence[RawMessage], log: Path) -> Any:
+    """Run node and replay; returns the ``replay.Exchange``."""
+    from tqdm import tqdm
+
+    kinds = {message.topic: message.type for message in messages}
+    if topics.IMAGE not in kinds:
+        raise DemoError(f"the bag has no pictures on {topics.IMAGE}; the demo needs the topics of the bundled bag")
+    try:
+        from dkt_ros.replay import Replayer
+    except ImportError as error:
+        raise DemoError(f"ROS 2 is not here ({error}); `dkt doctor` says what to do") from error
+    with node_process(log) as node:
+
+        def watch() -> None:
+            if node.poll() is not None:
+                raise DemoError(f"the node ended with status {node.returncode}{_tail(log)}")
+
+        with Replayer(kinds, OUTPUTS, watch) as replayer:
+            print("starting the node ...", file=sys.stderr)
+            if not replayer.wait_until_connected(START_S):
+                raise DemoError(f"the node was not ready after {START_S:.0f} s{_tail(log)}")
+            pictures = sum(message.topic == topics.IMAGE for message in messages)
+            with tqdm(total=pictures, unit="frame", desc="replay", disable=None) as bar:
+                replayer.play(messages, topics.IMAGE, bar.update)
+            replayer.drain(DEPTH_OUT, QUIET_S, DRAIN_S)
+            return replayer.exchange
+
+
+def _record(path: Path, inputs: Sequence[RawMessage], exchange: Any) -> None:
+    """Everything of the bag and everything that came back, on the bag's time line, as one MCAP file."""
+    start = inputs[0].time_ns - exchange.start_ns
+    outputs = [RawMessage(m.topic, m.type, m.time_ns + start, m.data) for m in exchange.received]
+    merged = sorted([*inputs, *outputs], key=lambda message: message.time_ns)
+    folder = Path(tempfile.mkdtemp(prefix=".demo_", dir=path.parent))
+    try:
+        with BagWriter(folder / path.stem) as writer:
+            for topic, kind in OUTPUTS.items():
+                writer.declare(topic, kind)
+            for message in merged:
+                writer.write_raw(message.topic, message.type, message.time_ns, message.data)
+        os.replace(folder / path.stem / path.name, path)
+    except OSError as error:
+        raise BagError(f"cannot write {path}: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _timing(exchange: Any) -> Timing:
+    arrived = {s: t for s, t in exchange.arrivals(DEPTH_OUT).items() if s in exchange.sent}
+    ages = [(t - exchange.sent[s]) * 1e-9 for s, t in arrived.items()] or [0.0]
+    told = diagnostics_of(exchange)
+    drops = {key.removeprefix("drops/"): int(n) for key, n in told.items() if key.startswith("drops/") and int(n)}
+    return Timing(
+        sent=len(exchange.sent),
+        answered=len(arrived),
+        rate_in_hz=_rate(exchange.sent.values()),
+        rate_out_hz=_rate(arrived.values()),
+        age_median_s=statistics.median(ages),
+        age_max_s=max(ages),
+        drops=drops,
+        waiting=int(told.get("waiting", 0)),
+    )
+
+
+def _rate(times_ns: Any) -> float:
+    times = sorted(times_ns)
+    return (len(times) - 1) * 1e9 / (times[-1] - times[0]) if len(times) > 1 else 0.0
+
+
+def _report(recording: Recording, estimates: Sequence[Any], timing: Timing) -> Report:
+    from dataclasses import asdict
+
+    limits = Range()
+    scores = evaluate(recording, estimates, limits)
+    details = {"timing": asdict(timing), "problems": [recording.problem] if recording.problem else []}
+    return Report([scores], limits, "the node's default", command_line(), details)
+
+
+def _tail(log: Path) -> str:
+    """The end of the node's log, for an error message."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return f"; the end of {log}:\n" + "\n".join(f"    {line}" for line in lines)

@@ -1,0 +1,139 @@
+"""Frames for ``dkt run``: from a video, a folder of pictures, or a bag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dkt_ros.bag_frames import find_camera, read_frames
+from dkt_ros.bags import STORAGE_SUFFIXES, Bag
+from dkt_ros.frames import Frame
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+FOLDER_RATE_HZ = 30.0
+FRAME_ID = "camera"
+
+
+class SourceError(Exception):
+    """An input cannot be read; the message names it and the remedy."""
+
+
+@dataclass
+class Source:
+    """Frames of one input.
+
+    Attributes:
+        name: file or folder name.
+        count: how many frames there are, None if nobody knows.
+        rate_hz: for the preview.
+        read: gives the frames from the beginning and writes into ``skipped`` and ``problem`` of the source it is given.
+        skipped: what could not be used while reading, by reason.
+        problem: "" or what is wrong with the input as a whole.
+    """
+
+    name: str
+    count: int | None
+    rate_hz: float
+    read: Callable[[Source], Iterator[Frame]]
+    skipped: Counter[str] = field(default_factory=Counter)
+    problem: str = ""
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, in bounded memory."""
+        return self.read(self)
+
+
+def open_source(
+    path: Path,
+    fps: float | None = None,
+    image: str | None = None,
+    camera_info: str | None = None,
+    depth: str | None = None,
+) -> Source:
+    """Choose by what ``path`` is: bag (metadata.yaml, .mcap or .db3), folder of pictures, else a video.
+
+    Raises:
+        SourceError: there is nothing, or it is none of these.
+        BagError: it is a bag that cannot be used.
+    """
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    if fps is not None and not 0 < fps < 1e4:
+        raise SourceError(f"--fps {fps}: must be above 0 and below 10000")
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if any(file.suffix in STORAGE_SUFFIXES or file.name == "metadata.yaml" for file in files):
+        return _bag(path, image, camera_info, depth)
+    if path.is_dir():
+        pictures = [file for file in files if file.suffix.lower() in PICTURES]
+        if not pictures:
+            raise SourceError(f"{path}: neither a bag nor pictures ({', '.join(PICTURES)}) in this folder")
+        return _folder(path, pictures, fps or FOLDER_RATE_HZ)
+    return _video(path, fps)
+
+
+def _bag(path: Path, image: str | None, camera_info: str | None, depth: str | None) -> Source:
+    with Bag(path) as bag:
+        camera = find_camera(bag.topics, image, camera_info, depth)
+        times = [message.time_ns for message in bag.messages([camera.image])]
+        problem = bag.problem
+    span = (times[-1] - times[0]) * 1e-9 if len(times) > 1 else 0.0
+
+    def frames(source: Source) -> Iterator[Frame]:
+        with Bag(path) as bag:
+            yield from read_frames(bag, camera, skipped=source.skipped)
+
+    rate_hz = (len(times) - 1) / span if span > 0 else 10.0
+    return Source(path.name, len(times), rate_hz, frames, problem=problem)
+
+
+def _folder(path: Path, pictures: list[Path], fps: float) -> Source:
+    def frames(source: Source) -> Iterator[Frame]:
+        for index, file in enumerate(pictures):
+            bgr = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if bgr is None:
+                source.skipped[f"{file.name}: not a picture that OpenCV can read"] += 1
+                continue
+            yield _frame(index, fps, bgr)
+
+    return Source(path.name, len(pictures), fps, frames)
+
+
+def _video(path: Path, fps: float | None) -> Source:
+    capture = cv2.VideoCapture(str(path))
+    opened = capture.isOpened()
+    own_rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    if not opened:
+        raise SourceError(
+            f"{path}: not a video that OpenCV can read; convert it with `ffmpeg -i {path.name} video.mp4`"
+        )
+    rate = fps or (own_rate if 0 < own_rate < 1e4 else FOLDER_RATE_HZ)
+
+    def frames(source: Source) -> Iterator[Frame]:
+        video = cv2.VideoCapture(str(path))
+        try:
+            index = 0
+            while True:
+                read, bgr = video.read()
+                if not read:
+                    break
+                yield _frame(index, rate, bgr)
+                index += 1
+        finally:
+            video.release()
+        if count > 0 and index < count:
+            source.problem = f"{path}: says {count} frames but only {index} could be read; it may be cut off"
+
+    return Source(path.name, count if count > 0 else None, rate, frames)
+
+
+def _frame(index: int, rate_hz: float, bgr: NDArray[Any]) -> Frame:
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return Frame(round(index * 1e9 / rate_hz), FRAME_ID, rgb)
