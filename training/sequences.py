@@ -75,7 +75,7 @@ class Sequence:
         """The sequence as the camera would have given it: RGB, sensor depth, no transparent mask."""
         return [
             Frame(int(stamp), frame_id, rgb, self.intrinsics, sensor)
-            for stamp, rgb, sensor in zip(self.stamps_ns, self.rgb, self.sensor_depth)
+            for stamp, rgb, sensor in zip(self.stamps_ns, self.rgb, self.sensor_depth, strict=True)
         ]
 
 
@@ -119,13 +119,15 @@ def load_sequence(path: Path | str) -> Sequence:
 
     Raises:
         FileNotFoundError: there is no such file.
-        SequenceError: the file is truncated, is not an ``.npz``, or lacks an array or has one of a wrong shape or dtype.
+        SequenceError: the file is truncated, is not an ``.npz``, or lacks an array or has one of a
+            wrong shape or dtype.
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise SequenceError(f"{path}: a single array, not a rendered sequence; give a sequence_SEED.npz")
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise SequenceError(f"{path}: a single array, not a rendered sequence; give a sequence_SEED.npz")
+        with stored:
             names = {f.name for f in fields(Sequence)}
             missing = sorted(names - set(stored.files))
             if missing:
@@ -144,7 +146,7 @@ def _checked(path: Path, arrays: dict[str, Any]) -> Sequence:
     shape = arrays["depth"].shape
     expected = {name: (shape + extra, dtype) for name, (extra, dtype) in _TRAILING.items()}
     expected |= {
-        "camera_to_world": (shape[:1] + (4, 4), "float64"),
+        "camera_to_world": ((*shape[:1], 4, 4), "float64"),
         "stamps_ns": (shape[:1], "int64"),
         "intrinsics": ((6,), "float64"),
     }

@@ -79,6 +79,7 @@ def _render_all(options: argparse.Namespace) -> int:
     from dkt_ros.training.render.generate import render_sequence
     from dkt_ros.training.sequences import save_sequence, sequence_path
 
+    width, height = options.size
     seeds = range(options.seed, options.seed + options.count)
     failed = 0
     with tqdm(seeds, unit="sequence") as progress:
@@ -89,7 +90,7 @@ def _render_all(options: argparse.Namespace) -> int:
                 continue
             try:
                 sequence = render_sequence(
-                    seed, options.frames, *options.size, options.rate, options.samples, options.threads
+                    seed, options.frames, width, height, options.rate, options.samples, options.threads
                 )
             except RuntimeError as error:
                 tqdm.write(str(error), file=sys.stderr)

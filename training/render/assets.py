@@ -49,10 +49,8 @@ def smooth(points: list[tuple[float, float]], steps: int = 5) -> Profile:
     p = np.asarray([points[0], *points, points[-1]], float)
     t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
     parts = []
-    for a, b, c, d in zip(p, p[1:], p[2:], p[3:]):
-        parts.append(
-            0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-        )
+    for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False):
+        parts.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
     curve = np.concatenate([*parts, p[-1:]])
     curve[:, 0] = np.maximum(curve[:, 0], 1e-4)
     return curve
@@ -119,8 +117,10 @@ def tumbler(rng: Rng) -> Shape:
     wall = rng.uniform(0.0015, 0.003)
     edge = 0.003
     outer = np.concatenate(
-        [[[base - edge, 0.0], [base - 0.3 * edge, 0.3 * edge]],
-         smooth([(base, edge), (belly, 0.5 * height), (mouth, height)], 6)]
+        [
+            [[base - edge, 0.0], [base - 0.3 * edge, 0.3 * edge]],
+            smooth([(base, edge), (belly, 0.5 * height), (mouth, height)], 6),
+        ]
     )
     floor = rng.uniform(0.004, 0.014)
     return _turned("tumbler", hollow(outer, wall, floor), height=height, base=base, mouth=mouth, wall=wall)
@@ -130,8 +130,16 @@ def beaker(rng: Rng) -> Shape:
     """A laboratory beaker: straight, thin, with a flared lip."""
     height, radius, wall = rng.uniform(0.07, 0.14), rng.uniform(0.024, 0.042), rng.uniform(0.0015, 0.002)
     outer = np.array(
-        [[radius - 0.006, 0.0], [radius - 0.002, 0.002], [radius, 0.006], [radius, 0.3 * height], [radius, 0.6 * height],
-         [radius, height - 0.006], [radius + 0.001, height - 0.003], [radius + 0.004, height]]
+        [
+            [radius - 0.006, 0.0],
+            [radius - 0.002, 0.002],
+            [radius, 0.006],
+            [radius, 0.3 * height],
+            [radius, 0.6 * height],
+            [radius, height - 0.006],
+            [radius + 0.001, height - 0.003],
+            [radius + 0.004, height],
+        ]
     )
     return _turned("beaker", hollow(outer, wall, 0.0025), height=height, radius=radius, wall=wall)
 
@@ -142,10 +150,19 @@ def wine_glass(rng: Rng) -> Shape:
     stem_top, height = rng.uniform(0.05, 0.09), rng.uniform(0.14, 0.2)
     bowl, mouth = rng.uniform(0.028, 0.042), rng.uniform(0.022, 0.036)
     wall = rng.uniform(0.0015, 0.0022)
-    below = [(foot, 0.001), (foot * 0.98, 0.003), (0.4 * foot, 0.006), (stem * 1.4, 0.014), (stem, 0.025), (stem, stem_top)]
+    below = [
+        (foot, 0.001),
+        (foot * 0.98, 0.003),
+        (0.4 * foot, 0.006),
+        (stem * 1.4, 0.014),
+        (stem, 0.025),
+        (stem, stem_top),
+    ]
     above = [(0.6 * bowl, stem_top + 0.012), (bowl, stem_top + 0.45 * (height - stem_top)), (mouth, height)]
     outer = np.concatenate([[[foot * 0.97, 0.0]], smooth(below + above, 4)])
-    return _turned("wine glass", hollow(outer, wall, stem_top + 0.006), height=height, bowl=bowl, mouth=mouth, wall=wall)
+    return _turned(
+        "wine glass", hollow(outer, wall, stem_top + 0.006), height=height, bowl=bowl, mouth=mouth, wall=wall
+    )
 
 
 def bottle(rng: Rng) -> Shape:
@@ -154,9 +171,20 @@ def bottle(rng: Rng) -> Shape:
     shoulder, neck = rng.uniform(0.5, 0.7) * height, rng.uniform(0.009, 0.015)
     wall = rng.uniform(0.002, 0.0035)
     outer = np.concatenate(
-        [[[radius - 0.005, 0.0], [radius - 0.001, 0.002]],
-         smooth([(radius, 0.006), (radius * rng.uniform(0.92, 1.0), 0.5 * shoulder), (radius, shoulder),
-                 (0.55 * (radius + neck), shoulder + 0.12 * height), (neck, shoulder + 0.24 * height), (neck, height)], 5)]
+        [
+            [[radius - 0.005, 0.0], [radius - 0.001, 0.002]],
+            smooth(
+                [
+                    (radius, 0.006),
+                    (radius * rng.uniform(0.92, 1.0), 0.5 * shoulder),
+                    (radius, shoulder),
+                    (0.55 * (radius + neck), shoulder + 0.12 * height),
+                    (neck, shoulder + 0.24 * height),
+                    (neck, height),
+                ],
+                5,
+            ),
+        ]
     )
     return _turned("bottle", hollow(outer, wall, 0.005), height=height, radius=radius, neck=neck, wall=wall)
 
@@ -166,8 +194,10 @@ def jar(rng: Rng) -> Shape:
     height, radius = rng.uniform(0.06, 0.13), rng.uniform(0.028, 0.045)
     neck, wall = radius * rng.uniform(0.7, 0.9), rng.uniform(0.002, 0.0035)
     outer = np.concatenate(
-        [[[radius - 0.006, 0.0], [radius - 0.001, 0.002]],
-         smooth([(radius, 0.007), (radius, 0.75 * height), (neck, 0.87 * height), (neck, height)], 5)]
+        [
+            [[radius - 0.006, 0.0], [radius - 0.001, 0.002]],
+            smooth([(radius, 0.007), (radius, 0.75 * height), (neck, 0.87 * height), (neck, height)], 5),
+        ]
     )
     return _turned("jar", hollow(outer, wall, 0.005), height=height, radius=radius, wall=wall)
 
@@ -176,7 +206,12 @@ def vase(rng: Rng) -> Shape:
     """A free curve through four radii."""
     height, wall = rng.uniform(0.1, 0.2), rng.uniform(0.002, 0.004)
     radii = rng.uniform([0.022, 0.026, 0.014, 0.02], [0.034, 0.046, 0.03, 0.038])
-    outer = np.concatenate([[[radii[0] - 0.003, 0.0]], smooth(list(zip(radii, height * np.array([0.015, 0.4, 0.75, 1]))), 6)])
+    outer = np.concatenate(
+        [
+            [[radii[0] - 0.003, 0.0]],
+            smooth([(r, h * height) for r, h in zip(radii, (0.015, 0.4, 0.75, 1.0), strict=True)], 6),
+        ]
+    )
     return _turned("vase", hollow(outer, wall, 0.006), height=height, wall=wall, belly=radii[1])
 
 
@@ -185,9 +220,20 @@ def flask(rng: Rng) -> Shape:
     height, radius, neck = rng.uniform(0.09, 0.15), rng.uniform(0.034, 0.048), rng.uniform(0.01, 0.015)
     wall = rng.uniform(0.0015, 0.002)
     outer = np.concatenate(
-        [[[radius - 0.007, 0.0], [radius - 0.002, 0.002]],
-         smooth([(radius, 0.007), (0.9 * radius, 0.016), (neck * 1.3, 0.66 * height), (neck, 0.76 * height),
-                 (neck, 0.97 * height), (neck + 0.003, height)], 5)]
+        [
+            [[radius - 0.007, 0.0], [radius - 0.002, 0.002]],
+            smooth(
+                [
+                    (radius, 0.007),
+                    (0.9 * radius, 0.016),
+                    (neck * 1.3, 0.66 * height),
+                    (neck, 0.76 * height),
+                    (neck, 0.97 * height),
+                    (neck + 0.003, height),
+                ],
+                5,
+            ),
+        ]
     )
     return _turned("flask", hollow(outer, wall, 0.003), height=height, radius=radius, neck=neck, wall=wall)
 
@@ -197,8 +243,10 @@ def bowl(rng: Rng) -> Shape:
     radius, foot = rng.uniform(0.045, 0.075), rng.uniform(0.02, 0.03)
     height, wall = rng.uniform(0.03, 0.06), rng.uniform(0.002, 0.004)
     outer = np.concatenate(
-        [[[foot - 0.002, 0.0], [foot, 0.001]],
-         smooth([(foot, 0.003), (0.75 * radius, 0.3 * height), (0.95 * radius, 0.7 * height), (radius, height)], 6)]
+        [
+            [[foot - 0.002, 0.0], [foot, 0.001]],
+            smooth([(foot, 0.003), (0.75 * radius, 0.3 * height), (0.95 * radius, 0.7 * height), (radius, height)], 6),
+        ]
     )
     return _turned("bowl", hollow(outer, wall, 0.006), height=height, radius=radius, wall=wall)
 

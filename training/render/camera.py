@@ -69,7 +69,7 @@ def draw_path(rng: Rng, frames: int, rate: float, centre: NDArray[np.float64], r
     offset = reach[:, None] * np.stack(
         [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)], 1
     )
-    poses = np.stack([look_at(t + o, t, float(r)) for t, o, r in zip(target, offset, roll)])
+    poses = np.stack([look_at(t + o, t, float(r)) for t, o, r in zip(target, offset, roll, strict=True)])
     parameters = {
         "distance": distance,
         "elevation_deg": float(np.degrees(elevation)),

@@ -57,9 +57,7 @@ def _check(scene: Scene, geometry: passes.Geometry) -> None:
             raise Unsuitable(f"object {item.number} is hidden in some frames")
 
 
-def _finish(
-    scene: Scene, geometry: passes.Geometry, seed: int, attempt: int, rate: float, samples: int
-) -> Sequence:
+def _finish(scene: Scene, geometry: passes.Geometry, seed: int, attempt: int, rate: float, samples: int) -> Sequence:
     frames, height, width = geometry.depth.shape
     background = passes.background(scene)
     rgb = passes.colour(scene, samples)

@@ -100,7 +100,7 @@ def geometry(scene: Scene) -> Geometry:
     """First surface of every frame."""
     _switch(("use_pass_z", "use_pass_normal", "use_pass_object_index"), 1, 0, False)
     depth, normals, instance = [], [], []
-    for pose, channels in zip(scene.path.camera_to_world, _render()):
+    for pose, channels in zip(scene.path.camera_to_world, _render(), strict=True):
         z = channels["Depth.Z"]
         hit = z < FAR
         depth.append(np.where(hit, z, np.float32(np.nan)))

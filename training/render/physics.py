@@ -13,10 +13,11 @@ FRAMES, CHECK = 150, 20
 
 
 def _add(body: Any, kind: str) -> Any:
-    if bpy.context.scene.rigidbody_world is None:
+    scene: Any = bpy.context.scene
+    if scene.rigidbody_world is None:
         bpy.ops.rigidbody.world_add()
-        bpy.context.scene.render.fps = 60
-        bpy.context.scene.rigidbody_world.substeps_per_frame = 10
+        scene.render.fps = 60
+        scene.rigidbody_world.substeps_per_frame = 10
     with bpy.context.temp_override(object=body, active_object=body, selected_objects=[body]):
         bpy.ops.rigidbody.object_add(type=kind)
     rigid = body.rigid_body
@@ -46,11 +47,11 @@ def settle(bodies: list[Any]) -> list[Any]:
         if frame == FRAMES - CHECK:
             before = [np.array(body.matrix_world) for body in bodies]
     rest = [body.matrix_world.copy() for body in bodies]
-    for body, matrix in zip(bodies, rest):
+    for body, matrix in zip(bodies, rest, strict=True):
         body.matrix_world = matrix
     # A 0.1 m lever turns the rotation's change into metres.
-    moved = [np.abs(np.array(a) - b) * [[0.1, 0.1, 0.1, 1.0]] for a, b in zip(rest, before)]
-    return [body for body, change in zip(bodies, moved) if change[:3].max() > 0.0005]
+    moved = [np.abs(np.array(a) - b) * [[0.1, 0.1, 0.1, 1.0]] for a, b in zip(rest, before, strict=True)]
+    return [body for body, change in zip(bodies, moved, strict=True) if change[:3].max() > 0.0005]
 
 
 def forget() -> None:

@@ -264,9 +264,7 @@ def _camera(rng: Rng, items: list[Item], frames: int, rate: float, aspect: float
     raise Unsuitable(f"no camera path shows all {len(items)} objects")
 
 
-def _sees(
-    pose: NDArray[np.float64], focal: float, aspect: float, corners: NDArray[np.float64], share: float
-) -> bool:
+def _sees(pose: NDArray[np.float64], focal: float, aspect: float, corners: NDArray[np.float64], share: float) -> bool:
     """Whether all object centres and ``share`` of their box corners are in the picture, none nearer than 0.2 m."""
     seen = project(corners.reshape(-1, 3), pose, focal, aspect)
     middle = project(corners.mean(1), pose, focal, aspect)

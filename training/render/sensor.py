@@ -111,9 +111,7 @@ class _Fields:
     Each is two still pictures blended slowly, so that it evolves, and is read at places that follow the objects.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, frames: int, height: int, width: int, shift: Float32 | None
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, frames: int, height: int, width: int, shift: Float32 | None) -> None:
         self._rng, self._frames, self._height, self._width = rng, frames, height, width
         v, u = np.mgrid[:height, :width].astype(np.float32)
         self._places = None if shift is None else (u - shift[..., 0], v - shift[..., 1])
@@ -128,9 +126,7 @@ class _Fields:
             full = cv2.resize(coarse, (int(grid[1] * cell), int(grid[0] * cell)), interpolation=cv2.INTER_CUBIC)
             pictures.append(full[: self._height, : self._width] * 1.35)
         turn = self._rng.uniform(0.2, 1.0) * np.linspace(0, 1, self._frames)
-        still = [
-            (np.cos(a) * pictures[0] + np.sin(a) * pictures[1]).astype(np.float32) for a in turn
-        ]
+        still = [(np.cos(a) * pictures[0] + np.sin(a) * pictures[1]).astype(np.float32) for a in turn]
         if self._places is None:
             return np.stack(still)
         u, v = self._places
@@ -176,7 +172,7 @@ def _rim(labels: UInt8, inside: NDArray[np.bool_], width: int) -> Float32:
     kernel = np.ones((3, 3), np.uint8)
     reach = max(0.015 * width, 1.2)
     rims = []
-    for label, mask in zip(labels, inside):
+    for label, mask in zip(labels, inside, strict=True):
         edge = cv2.morphologyEx(label, cv2.MORPH_GRADIENT, kernel) > 0
         distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, 3)
         rims.append(np.where(mask, np.exp(-distance / reach), 0.0))
@@ -209,7 +205,7 @@ def _occluded(depth: Float32, fx: float, baseline: float) -> NDArray[np.bool_]:
     u = np.arange(depth.shape[2], dtype=np.float32)
     other = u - fx * baseline / np.where(depth > 0, depth, np.inf)
     nearest = np.minimum.accumulate(other[..., ::-1], axis=-1)[..., ::-1]
-    return other > nearest + 0.75
+    return other > nearest + 0.1
 
 
 def _stereo_noise(
