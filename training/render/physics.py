@@ -13,8 +13,8 @@ FRAMES, CHECK = 150, 20
 
 
 def _add(body: Any, kind: str) -> Any:
-    scene: Any = bpy.context.scene
-    if scene.rigidbody_world is None:
+    scene = bpy.context.scene
+    if not scene.rigidbody_world:
         bpy.ops.rigidbody.world_add()
         scene.render.fps = 60
         scene.rigidbody_world.substeps_per_frame = 10

@@ -37,9 +37,9 @@ class SensorSettings:
     """
 
     baseline: float = 0.055
-    holes: tuple[float, float] = (0.12, 0.24)
-    first_surface: tuple[float, float] = (0.04, 0.16)
-    bend: tuple[float, float] = (0.012, 0.035)
+    holes: tuple[float, float] = (0.09, 0.21)
+    first_surface: tuple[float, float] = (0.04, 0.13)
+    bend: tuple[float, float] = (0.015, 0.04)
     metal_holes: tuple[float, float] = (0.05, 0.35)
     metal_bend: tuple[float, float] = (0.004, 0.02)
     noise: tuple[float, float] = (0.05, 0.15)
@@ -80,7 +80,7 @@ def simulate_depth_sensor(
 
     seen = depth.copy()
     bend = rng.uniform(*settings.bend) * fields.smooth(0.10)
-    through = background_depth + _beyond(bend, 0.45 * float(np.std(bend)) + 1e-9)
+    through = background_depth + _beyond(bend, 0.27 * float(np.std(bend)) + 1e-9)
     # Never behind the background by more than a bent ray can go, never before the glass.
     through = np.fmax(through, depth)
     surface_score = 0.8 * facing + 0.6 * fields.smooth(0.08) + mood[..., 1]
