@@ -1,0 +1,387 @@
+"""The lifecycle node ``dkt_perception``: parameters, topics, a worker, diagnostics. No arithmetic on pixels.
+
+ros2 launch dkt_ros perception.launch.py            (a ROS 2 install)
+python -m dkt_ros.node --ros-args -p autostart:=true -r image:=/camera/color/image_raw ...   (anywhere)
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from dkt_ros import messages, node_parameters
+from dkt_ros.clips import ClipBuffer
+from dkt_ros.engines import Engine, load_engine
+from dkt_ros.frames import Clip, Estimate
+from dkt_ros.messages import MessageError
+from dkt_ros.node_diagnostics import Snapshot, Statistics, make_status
+from dkt_ros.node_inputs import Input, open_all
+from dkt_ros.node_outputs import Outputs
+from dkt_ros.pairing import FrameAssembler, Topics
+from dkt_ros.perception import Perception
+from dkt_ros.worker import Worker
+
+NODE_NAME = "dkt_perception"
+
+#: Waiting pictures are looked at this often, publishers this often, diagnostics go out this often; seconds.
+ADVANCE_PERIOD, RECHECK_PERIOD, DIAGNOSTICS_PERIOD = 0.05, 0.5, 1.0
+
+#: How ``ClipBuffer.push`` words a break in the stream -> what it is counted under.
+_BREAKS = {
+    "came twice": "stamp repeated",
+    "time went back": "stamp backward",
+    "size changed": "size changed",
+    "frame_id changed": "frame_id changed",
+}
+
+
+class PerceptionNode(LifecycleNode):
+    """See the module; the README lists topics and parameters.
+
+    Args:
+        engine_loader: called with the engine's name and ``threads`` (None: the engine's choice) at configure.
+        arguments: of ``rclpy.node.Node``, such as ``context`` or ``parameter_overrides``.
+    """
+
+    def __init__(self, engine_loader: Callable[..., Engine] = load_engine, **arguments: Any) -> None:
+        super().__init__(NODE_NAME, **arguments)
+        self._load_engine = engine_loader
+        self._state = "unconfigured"
+        self._statistics = self._new_statistics()
+        self._perception: Perception | None = None
+        self._buffer: ClipBuffer | None = None
+        self._outputs: Outputs | None = None
+        self._worker: Worker | None = None
+        self._inputs: dict[str, Input] = {}
+        self._was_wanted = False
+        node_parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._topics = Topics(*(self.resolve_topic_name(name) for name in ("image", "camera_info", "depth", "mask")))
+        self._assembler = self._new_assembler()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timers_ = [
+            self.create_timer(DIAGNOSTICS_PERIOD, self._guarded(self._publish_diagnostics)),
+            self.create_timer(RECHECK_PERIOD, self._guarded(self._recheck)),
+            self.create_timer(ADVANCE_PERIOD, self._guarded(self._advance)),
+        ]
+        self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
+        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+        self._jumps = self.get_clock().create_jump_callback(backward, post_callback=self._on_jump)
+
+    def start(self) -> bool:
+        """Configure and activate; False (and the reason in the log) if the node could not be configured."""
+        done = TransitionCallbackReturn.SUCCESS
+        return bool(self.trigger_configure() == done and self.trigger_activate() == done)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and offer the topics; FAILURE, with the remedy in the log, if that cannot be done."""
+        try:
+            settings = node_parameters.settings(self)
+            engine = self._load_engine(
+                self.get_parameter("engine").value, threads=self.get_parameter("threads").value or None
+            )
+            self._perception = Perception(engine, settings)
+            self._buffer = self._perception.new_buffer()
+            self._outputs = Outputs(self)
+        except Exception as error:
+            self._release()
+            self.get_logger().error(
+                f"cannot be configured: {type(error).__name__}: {error}; correct that, then: "
+                f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
+            )
+            return TransitionCallbackReturn.FAILURE
+        self._statistics, self._assembler = self._new_statistics(), self._new_assembler()
+        self._state = "inactive"
+        self.get_logger().info(f"engine {engine.card.name!r} is loaded ({engine.card.kind} disparity)")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the worker."""
+        assert self._perception is not None and self._buffer is not None
+        self._worker = Worker(self._perception, self._buffer, self._publish, self._failed)
+        self._inputs = {
+            name: Input(self, kind, name, self._guarded(callback))
+            for name, kind, callback in (
+                ("image", Image, self._on_image),
+                ("image/compressed", CompressedImage, self._on_image),
+                ("camera_info", CameraInfo, self._on_camera_info),
+                ("depth", Image, self._on_depth),
+                ("depth/camera_info", CameraInfo, self._on_depth_camera_info),
+                ("mask", Image, self._on_mask),
+            )
+        }
+        self._state = "active"
+        self._recheck()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish the clip in work and forget the history."""
+        self._stop()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and the topics."""
+        self._release()
+        self._state = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything."""
+        self._stop()
+        self._release()
+        self._state = "finalized"
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._stop()
+        self._release()
+        self._state = "unconfigured"
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """Stop the worker before what it publishes with goes away."""
+        self._stop()
+        super().destroy_node()
+
+    def _new_statistics(self) -> Statistics:
+        return Statistics(self._warn)
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text)
+
+    def _new_assembler(self) -> FrameAssembler:
+        return FrameAssembler(self._fault, self._drop, self._topics)
+
+    def _fault(self, reason: str, text: str) -> None:
+        self._statistics.fault(reason, text)
+
+    def _drop(self, reason: str, text: str) -> None:
+        self._statistics.drop(reason, text)
+
+    def _stop(self) -> None:
+        for each in self._inputs.values():
+            each.close()
+        self._inputs = {}
+        if self._worker is not None and not self._worker.stop():
+            self.get_logger().error(
+                "the model still works on a clip and cannot be interrupted; its result is discarded"
+            )
+        self._worker = None
+        self._forget("deactivated")
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+        self._outputs = self._perception = self._buffer = None
+        gc.collect()  # a model's memory goes back now, not some time later
+
+    def _forget(self, reason: str) -> None:
+        self._assembler.clear(reason)
+        if self._buffer is not None:
+            self._buffer.reset(reason)
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Whatever a callback raises is counted and logged, and the stream goes on."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:
+                self._fault(f"error in {callback.__name__}", f"{callback.__name__}: {type(error).__name__}: {error}")
+
+        return call
+
+    def _on_image(self, message: Any) -> None:
+        self._statistics.came()
+        if not self._is_wanted():
+            self._statistics.drops["no subscriber"] += 1
+            return
+        topic = self._topics.image + ("" if isinstance(message, Image) else "/compressed")
+        try:
+            rgb = messages.decode_rgb(message, topic)
+        except MessageError as error:
+            self._drop(error.reason, str(error))
+            return
+        stamp = messages.stamp_ns(message)
+        self._statistics.decoded(stamp)
+        if not self._assembler.depths.expected:
+            self._expect_companions()
+        self._assembler.add_image(stamp, message.header.frame_id, rgb, time.monotonic())
+        self._advance()
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        topic = self._topics.camera_info
+        warning = messages.distortion_warning(message, self._topics.image, topic)
+        if warning:
+            self._fault("image not rectified", warning)
+        try:
+            self._assembler.set_camera(messages.decode_intrinsics(message, topic))
+        except MessageError as error:
+            self._assembler.set_camera(error)
+            self._fault(error.reason, str(error))
+        self._advance()
+
+    def _on_depth(self, message: Image) -> None:
+        try:
+            depth = messages.decode_depth(message, self._topics.depth)
+        except MessageError as error:
+            self._fault(f"depth: {error.reason}", str(error))
+            return
+        self._assembler.depths.add(messages.stamp_ns(message), (depth, message.header.frame_id))
+        self._advance()
+
+    def _on_depth_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self._assembler.depth_camera = messages.decode_intrinsics(message, self._inputs["depth/camera_info"].topic)
+        except MessageError as error:
+            self._assembler.depth_camera = None
+            self._fault("depth: bad camera_info", str(error))
+
+    def _on_mask(self, message: Image) -> None:
+        try:
+            self._assembler.masks.add(messages.stamp_ns(message), messages.decode_mask(message, self._topics.mask))
+        except MessageError as error:
+            self._fault(f"mask: {error.reason}", str(error))
+        self._advance()
+
+    def _is_wanted(self) -> bool:
+        """Whether anybody reads an output. The history goes with the last reader: it would be stale for the next."""
+        wanted = self._outputs is not None and self._outputs.wanted()
+        if self._was_wanted and not wanted:
+            self._forget("no subscriber")
+        self._was_wanted = wanted
+        return wanted
+
+    def _advance(self) -> None:
+        """Pass on the pictures that need not wait any longer."""
+        if self._buffer is None or self._worker is None:
+            return
+        self._assembler.slop_ns = int(self.get_parameter("sync_slop").value * 1e9)
+        self._assembler.patience_s = self.get_parameter("sync_wait").value
+        for frame in self._assembler.ready(time.monotonic()):
+            note = self._buffer.push(frame)
+            if note:
+                reason = next((name for words, name in _BREAKS.items() if words in note), "discontinuity")
+                self._fault(reason, f"{self._topics.image}: {note}")
+            self._worker.wake()
+
+    def _recheck(self) -> None:
+        """Follow publishers that came or went."""
+        if self._inputs:
+            open_all(self._inputs, self.get_parameter("input.reliability").value)
+            self._expect_companions()
+            self._is_wanted()
+
+    def _expect_companions(self) -> None:
+        self._assembler.depths.expected = self._inputs["depth"].publishers() > 0
+        self._assembler.masks.expected = self._inputs["mask"].publishers() > 0
+
+    def _publish(self, estimate: Estimate) -> None:
+        """On the worker's thread."""
+        if self._outputs is not None:
+            self._outputs.publish(estimate)
+        self._statistics.went(estimate.frame.stamp_ns)
+
+    def _failed(self, clip: Clip, lost: int, error: Exception) -> None:
+        """On the worker's thread."""
+        stamp = clip.frames[-1].stamp_ns
+        text = f"a clip ending at {stamp} ns failed: {type(error).__name__}: {error}; the history starts anew"
+        self._statistics.drop("model error", text, lost)
+
+    def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        configured = self._state in ("inactive", "active")
+        reason = node_parameters.refusal(changes, configured, self.get_fully_qualified_name())
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._forget("reset")
+        response.success = self._state == "active"
+        response.message = "clip, scale and history are forgotten" if response.success else f"the node is {self._state}"
+        return response
+
+    def _on_jump(self, jump: Any) -> None:
+        self._fault(
+            "clock went back", f"the clock went back by {-jump.delta.nanoseconds * 1e-9:.3f} s; history forgotten"
+        )
+        self._forget("clock went back")
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [make_status(self._snapshot(), self.get_name())]
+        self._diagnostics.publish(message)
+
+    def _snapshot(self) -> Snapshot:
+        buffer, perception, statistics = self._buffer, self._perception, self._statistics
+        return Snapshot(
+            state=self._state,
+            statistics=statistics,
+            topics={"image": self._topics.image, "camera_info": self._topics.camera_info},
+            image_publishers=sum(self._inputs[n].publishers() for n in self._inputs if n.startswith("image")),
+            wanted=self._outputs is not None and self._outputs.wanted(),
+            has_camera=self._assembler.has_camera,
+            waiting=self._assembler.waiting + (buffer.waiting if buffer else 0) + self._in_flight(),
+            needed=buffer.length if buffer else 0,
+            drops=statistics.drops + (buffer.drops if buffer else Counter()),
+            fit=perception.last_fit if perception else None,
+            values=self._values(),
+        )
+
+    def _in_flight(self) -> int:
+        return self._worker.in_flight if self._worker else 0
+
+    def _values(self) -> dict[str, str]:
+        values = {f"input/{name}": f"{each.topic} {each.reliability}" for name, each in self._inputs.items()}
+        if self._statistics.last_stamp is not None:
+            age = self.get_clock().now().nanoseconds - self._statistics.last_stamp
+            values["age (s)"] = f"{age * 1e-9:.3f}"
+        if self._perception is not None:
+            engine = self._perception.engine
+            values["model"] = engine.card.name
+            values["device"] = str(getattr(engine, "device", "cpu"))
+            values |= {f"seconds/{stage}": f"{spent:.4f}" for stage, spent in self._perception.seconds.items()}
+        return values
+
+
+def main(arguments: Sequence[str] | None = None, engine_loader: Callable[..., Engine] = load_engine) -> None:
+    """Run the node until a signal or a shutdown."""
+    node = None
+    try:
+        rclpy.init(args=None if arguments is None else list(arguments))
+        node = PerceptionNode(engine_loader)
+        if node.get_parameter("autostart").value:
+            node.start()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        # Not a bare spin: a signal that lands before the first wait would be lost.
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=0.5)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        if rclpy.ok():
+            raise  # else a signal shut the context down under our feet
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The real node on one DDS participant and a robot on another: publishers, readers and clients.
+
+Nothing here sleeps for a fixed time: everything waits for a condition with a deadline.
+"""
+
+from __future__ import annotations
+
+import array
+import threading
+import time
+from collections import defaultdict
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+
+import dkt_ros.node as node_module
+from test.ros.engine import SensorEngine
+
+WIDTH, HEIGHT = 80, 60
+DEADLINE = 15.0
+OUTPUTS = {
+    "depth/image": Image,
+    "depth/camera_info": CameraInfo,
+    "normals/image": Image,
+    "points": PointCloud2,
+    "confidence": Image,
+    "provenance": Image,
+    "disparity/image": Image,
+}
+INPUTS = {
+    "image": Image,
+    "image/compressed": CompressedImage,
+    "camera_info": CameraInfo,
+    "depth": Image,
+    "depth/camera_info": CameraInfo,
+    "mask": Image,
+}
+
+
+def table(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """(H, W) float32 metres: a table that recedes upwards."""
+    rows = np.linspace(1.0, 0.6, height, dtype=np.float32)
+    return np.repeat(rows[:, None], width, 1)
+
+
+def until(condition, what: str, deadline: float = DEADLINE):
+    """Wait for a true value and return it; fail saying what did not come."""
+    end = time.monotonic() + deadline
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"after {deadline} s still not: {what() if callable(what) else what}")
+
+
+class Spinning:
+    """A context of its own with an executor on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+
+    def start(self, node) -> None:
+        self.executor.add_node(node)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._stopping.is_set():
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def stop(self, node) -> None:
+        self._stopping.set()
+        self._thread.join(10)
+        node.destroy_node()
+        self.executor.shutdown()
+        rclpy.try_shutdown(context=self.context)
+
+
+class Robot:
+    """Publishes a camera's topics, keeps what the node publishes, reads diagnostics."""
+
+    def __init__(self, inputs=("image", "camera_info", "depth"), outputs=tuple(OUTPUTS), reliable=True) -> None:
+        self._spinning = Spinning()
+        self.node = Node("robot", context=self._spinning.context)
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=20, reliability=policy)
+        self.publishers = {name: self.node.create_publisher(INPUTS[name], name, qos) for name in inputs}
+        self.got: dict[str, list] = defaultdict(list)
+        self.statuses: list = []
+        self._readers = {name: self._read(name) for name in outputs}
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: self.statuses.extend(m.status), 10)
+        self._spinning.start(self.node)
+
+    def _read(self, name: str):
+        return self.node.create_subscription(
+            OUTPUTS[name], f"/dkt_perception/{name}", self.got[name].append, QoSProfile(depth=20)
+        )
+
+    def add_reader(self, name: str) -> None:
+        self._readers[name] = self._read(name)
+
+    def remove_readers(self) -> None:
+        for reader in self._readers.values():
+            self.node.destroy_subscription(reader)
+        self._readers.clear()
+
+    def close(self) -> None:
+        self._spinning.stop(self.node)
+
+    def diagnosis(self) -> dict[str, str]:
+        """The newest status as a dictionary, with its "message"."""
+        if not self.statuses:
+            return {}
+        status = self.statuses[-1]
+        return {"message": status.message, "level": status.level[0], **{v.key: v.value for v in status.values}}
+
+    def diagnosed(self, key: str, wanted) -> str:
+        """Wait until the value of ``key`` is ``wanted`` (or fulfils it) in a diagnosis that is newer than this call."""
+        fulfils = wanted if callable(wanted) else lambda value: value == wanted
+        seen = len(self.statuses)
+        until(
+            lambda: len(self.statuses) > seen and key in self.diagnosis() and fulfils(self.diagnosis()[key]),
+            lambda: f"{key} {wanted}: {self.diagnosis()}",
+        )
+        return self.diagnosis()[key]
+
+    def wait_connected(self) -> None:
+        """Until the node has subscribed to our topics and knows of our readers."""
+        until(lambda: all(p.get_subscription_count() for p in self.publishers.values()), "the node subscribes")
+        if self._readers:
+            self.diagnosed("why no output", lambda text: "nobody subscribes" not in text)
+
+    def call(self, kind, name: str, request):
+        client = self.node.create_client(kind, name)
+        until(client.service_is_ready, f"service {name}")
+        future = client.call_async(request)
+        until(future.done, f"answer of {name}")
+        return future.result()
+
+    # One message each; ``at`` is in milliseconds.
+
+    def header(self, at: float, frame_id: str = "optical") -> Header:
+        stamp = int(at * 1_000_000)
+        return Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame_id)
+
+    def send_pixels(self, topic: str, at: float, pixels, encoding: str, padding=0, big_endian=False) -> None:
+        height, width = pixels.shape[:2]
+        if big_endian:
+            pixels = pixels.astype(pixels.dtype.newbyteorder(">"))
+        rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+        rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=171)
+        message = Image(header=self.header(at), width=width, height=height, encoding=encoding)
+        message.step, message.is_bigendian = rows.shape[1], int(big_endian)
+        message.data = array.array("B", rows.tobytes())
+        self.publishers[topic].publish(message)
+
+    def send_image(self, at: float, size=(WIDTH, HEIGHT), encoding="rgb8", **how) -> None:
+        pixels = np.full((size[1], size[0], 3), 128, np.uint8)
+        self.send_pixels("image", at, pixels, encoding, **how)
+
+    def send_info(self, at: float, size=(WIDTH, HEIGHT), focal=70.0, topic="camera_info") -> None:
+        message = CameraInfo(header=self.header(at), width=size[0], height=size[1])
+        cx, cy = (size[0] - 1) / 2, (size[1] - 1) / 2
+        message.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+        message.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+        self.publishers[topic].publish(message)
+
+    def send_depth(self, at: float, metres=None, encoding="16UC1", **how) -> None:
+        metres = table() if metres is None else metres
+        raw = np.nan_to_num(metres * 1000).round().astype(np.uint16) if encoding == "16UC1" else metres
+        self.send_pixels("depth", at, raw, encoding, **how)
+
+    def send_moment(self, at: float, size=(WIDTH, HEIGHT)) -> None:
+        """Picture, camera_info and depth of one moment."""
+        self.send_info(at, size)
+        self.send_depth(at, table(*size))
+        self.send_image(at, size)
+
+    def stamps(self, topic: str = "depth/image") -> list[float]:
+        """Stamps of what came on an output, milliseconds."""
+        return [m.header.stamp.sec * 1e3 + m.header.stamp.nanosec / 1e6 for m in self.got[topic]]
+
+    def expect(self, topic: str, at: float):
+        """Wait for the message of an output with this stamp."""
+
+        def found():
+            return next((m for m, stamp in zip(self.got[topic], self.stamps(topic), strict=False) if stamp == at), None)
+
+        return until(found, lambda: f"{topic} at {at} ms; came {self.stamps(topic)}; {self.diagnosis()}")
+
+
+class NodeUnderTest:
+    """The node with a test engine, clips of 5 frames that overlap by one, diagnostics ten times a second."""
+
+    def __init__(self, engine=None, loader=None, **parameters) -> None:
+        self.engine = engine or SensorEngine()
+        self.log: list[str] = []
+        parameters = {"clip_length": 5, "overlap": 1, "sync_wait": 2.0, "cloud.max_rate": 0.0, **parameters}
+        self._spinning = Spinning()
+        node_module.DIAGNOSTICS_PERIOD, node_module.RECHECK_PERIOD = 0.1, 0.1
+        self.node = node_module.PerceptionNode(
+            loader or (lambda name, threads=None: self.engine),
+            context=self._spinning.context,
+            parameter_overrides=[Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()],
+        )
+        self._spinning.start(self.node)
+
+    def close(self) -> None:
+        self._spinning.stop(self.node)
