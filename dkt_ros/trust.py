@@ -43,7 +43,7 @@ class TrustSettings:
         gate_nearer: a sensor value nearer than the model needs this many times the evidence, since glass makes sensors
             see too far; what is nearer is mostly an object that the model missed.
         gate_area: cells that must disagree together.
-        gate_growth: how many cells a disagreeing region may grow over cells that disagree half as much.
+        gate_growth: how many cells a disagreeing region may grow over cells that disagree a third as much.
     """
 
     min_depth: float = 0.15
@@ -112,7 +112,8 @@ def disagreement_gate(
     The comparison is made on a grid of cells, in inverse depth. A cell seeds a region if the sensor's mean lies outside
     everything the model says in the 3x3 cells around it, by more than the threshold: at a step in depth, where the
     model is blurred and always disagrees with the sensor, the neighbours bracket the sensor's value and nothing is
-    seeded. Regions of ``gate_area`` cells and more grow over cells that disagree half as much, and by one cell more.
+    seeded. Regions of ``gate_area`` cells and more stay if their rim disagrees more than what lies around (with a
+    slow drift of the model it does not), and grow over cells that disagree a third as much.
 
     Args:
         trust: (H, W) float32 0..1 from ``sensor_trust``.
@@ -144,7 +145,8 @@ def _static(depth: Float32, settings: TrustSettings) -> _Mask:
     present = np.zeros(depth.shape, np.float32)
     np.copyto(present, depth, where=believed)
     near, far = np.float32(1 - settings.flying_jump), np.float32(1 + settings.flying_jump)
-    kernel = np.ones((5, 5), np.uint8)
+    reach = 5 if depth.shape[1] >= 320 else 3
+    kernel = np.ones((reach, reach), np.uint8)
     farthest = cv2.dilate(present, kernel)
     nearest = cv2.erode(np.where(believed, depth, _FAR), kernel)
     between = (farthest > present * far) & (present > nearest * far)
@@ -207,10 +209,10 @@ def _disagreement(sensor: Float32, model: Float32, known: _Mask, settings: Trust
         region = _standing_out(seeds, signed, known, settings.gate_area, 0.5 * threshold)
         if not region.any():
             continue
-        weak = ((signed > 0.5 * threshold) & known).astype(np.uint8)
+        weak = ((signed > 0.35 * threshold) & known).astype(np.uint8)
         for _ in range(settings.gate_growth):
             region = np.asarray(cv2.dilate(region, kernel), np.uint8) & (weak | region)
-        rejected |= np.asarray(cv2.dilate(region, kernel), np.uint8)
+        rejected |= region
     return rejected
 
 
