@@ -178,7 +178,10 @@ class BagWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if kind is None:
+            self._writer.close()
+        else:
+            self._writer.abort()
 
     @property
     def types(self) -> Any:

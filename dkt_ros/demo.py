@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from dkt_ros.evaluation.report import Report, command_line
 
 BUNDLED_BAG = Path(__file__).parent / "resources" / "demo"
 NODE = "/dkt_perception"
+#: How the node is started; the parameters follow.
+NODE_PROGRAM = (sys.executable, "-m", "dkt_ros.node")
 #: node's topic -> bag's topic
 REMAPPINGS = {
     "image/compressed": topics.IMAGE,
@@ -59,7 +62,8 @@ class Timing:
 
     Attributes:
         sent, answered: pictures published and depth images that came back for them.
-        rate_in_hz, rate_out_hz: of the two; 0 for fewer than two.
+        rate_in_hz: of the pictures; 0 for fewer than two.
+        rate_out_hz: answered pictures over the time from the first picture sent to the last answer.
         age_median_s, age_max_s: from publishing a picture to receiving its depth, over DDS both ways.
         drops: by reason, as the node counted them in its diagnostics.
         waiting: pictures that still waited for a full clip when the bag ended.
@@ -78,8 +82,8 @@ class Timing:
         drops = ", ".join(f"{count} {reason}" for reason, count in self.drops.items()) or "none"
         return (
             f"{self.answered} of {self.sent} frames answered at {self.rate_out_hz:.1f} Hz"
-            f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, max {self.age_max_s:.2f} s; drops: {drops};"
-            f" {self.waiting} still waited for a full clip when the bag ended"
+            f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, max {self.age_max_s:.2f} s;"
+            f" drops: {drops}; {self.waiting} still waited for a full clip when the bag ended"
         )
 
 
@@ -131,8 +135,20 @@ def set_environment(out: Path) -> None:
         variables |= {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "AMENT_PREFIX_PATH": sys.prefix}
     profile = transport_profile()
     if profile is not None:
-        variables |= {"FASTDDS_DEFAULT_PROFILES_FILE": str(profile), "FASTRTPS_DEFAULT_PROFILES_FILE": str(profile)}
+        variables["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+        if _fast_dds_2():  # a newer one warns of this name, an older one knows no other
+            variables["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
     os.environ.update(variables)
+
+
+def _fast_dds_2() -> bool:
+    """Whether this ROS 2 is Jazzy or older."""
+    if "ROS_DISTRO" in os.environ:
+        return os.environ["ROS_DISTRO"] in ("humble", "iron", "jazzy")
+    try:
+        return version("ros-rclpy").startswith("7.")
+    except PackageNotFoundError:
+        return False
 
 
 def transport_profile() -> Path | None:
@@ -144,7 +160,7 @@ def transport_profile() -> Path | None:
 @contextmanager
 def node_process(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The lifecycle node in a process of its own, its output in ``log``; ended by SIGINT, then harder."""
-    command = [sys.executable, "-m", "dkt_ros.node", "--ros-args", "-p", "autostart:=true"]
+    command = [*NODE_PROGRAM, "--ros-args", "-p", "autostart:=true"]
     for own, bags in REMAPPINGS.items():
         command += ["-r", f"{own}:={bags}"]
     with log.open("wb") as file:
@@ -227,11 +243,14 @@ def _timing(exchange: Any) -> Timing:
     ages = [(t - exchange.sent[s]) * 1e-9 for s, t in arrived.items()] or [0.0]
     told = diagnostics_of(exchange)
     drops = {key.removeprefix("drops/"): int(n) for key, n in told.items() if key.startswith("drops/") and int(n)}
+    sent = sorted(exchange.sent.values())
+    sending_s = (sent[-1] - sent[0]) * 1e-9
+    answering_s = (max(arrived.values(), default=sent[0]) - sent[0]) * 1e-9
     return Timing(
-        sent=len(exchange.sent),
+        sent=len(sent),
         answered=len(arrived),
-        rate_in_hz=_rate(exchange.sent.values()),
-        rate_out_hz=_rate(arrived.values()),
+        rate_in_hz=(len(sent) - 1) / sending_s if sending_s else 0.0,
+        rate_out_hz=len(arrived) / answering_s if answering_s else 0.0,
         age_median_s=statistics.median(ages),
         age_max_s=max(ages),
         drops=drops,
@@ -239,14 +258,7 @@ def _timing(exchange: Any) -> Timing:
     )
 
 
-def _rate(times_ns: Any) -> float:
-    times = sorted(times_ns)
-    return (len(times) - 1) * 1e9 / (times[-1] - times[0]) if len(times) > 1 else 0.0
-
-
 def _report(recording: Recording, estimates: Sequence[Any], timing: Timing) -> Report:
-    from dataclasses import asdict
-
     limits = Range()
     scores = evaluate(recording, estimates, limits)
     details = {"timing": asdict(timing), "problems": [recording.problem] if recording.problem else []}

@@ -100,6 +100,7 @@ class Replayer:
     def play(self, messages: Sequence[RawMessage], picture: str, progress: Callable[[], object]) -> None:
         """Publish at the recorded rate; ``progress`` is called after each message on the topic ``picture``."""
         first = messages[0].time_ns
+        self.exchange.received.clear()  # diagnostics of a node that waits
         self.exchange.start_ns = time.monotonic_ns()
         for message in messages:
             self._spin((self.exchange.start_ns + message.time_ns - first - time.monotonic_ns()) * 1e-9)

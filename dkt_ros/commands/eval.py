@@ -23,6 +23,7 @@ from dkt_ros.commands.run import add_engine_arguments, make_perception
 if TYPE_CHECKING:
     from dkt_ros.evaluation.evaluate import Recording, VideoScores
     from dkt_ros.evaluation.protocols import Range
+    from dkt_ros.evaluation.report import Report
     from dkt_ros.frames import Estimate
     from dkt_ros.perception import Perception
 
@@ -41,33 +42,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, write the JSON."""
-    from dkt_ros.bags import BagError
     from dkt_ros.evaluation.protocols import Range
+
+    try:
+        limits = Range(arguments.near, arguments.far)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    report = evaluate_all(arguments.input, make_perception(arguments), limits, arguments.pictures)
+    print(f"{report.table()}\n\n{report.bars()}")
+    if arguments.json:
+        try:
+            report.write_json(arguments.json)
+        except OSError as error:
+            raise CommandError(f"cannot write {arguments.json}: {error}") from error
+        print(f"\nevery number: {arguments.json}")
+    return 0
+
+
+def evaluate_all(path: Path, perception: Perception, limits: Range, pictures: Path | None = None) -> Report:
+    """The report of a bag, a sequence or a folder of sequences; contact sheets go into ``pictures``.
+
+    Raises:
+        CommandError: something in there cannot be used, or a picture cannot be written.
+    """
+    from dkt_ros.bags import BagError
     from dkt_ros.evaluation.recordings import RecordingError, find_recordings
     from dkt_ros.evaluation.report import Report, command_line
     from dkt_ros.training.sequences import SequenceError
 
     try:
-        limits = Range(arguments.near, arguments.far)
-        paths = find_recordings(arguments.input)
-        perception = make_perception(arguments)
-        videos, seconds = [], 0.0
-        for path in paths:
-            scores, spent = _evaluate(path, perception, limits, arguments.pictures)
-            videos.append(scores)
-            seconds += spent
-        frames = sum(video.frames for video in videos)
-        details = {"path_seconds_per_frame": seconds / frames, "problems": [v.problem for v in videos if v.problem]}
-        report = Report(videos, limits, arguments.engine, command_line(), details)
-        print(f"{report.table()}\n\n{report.bars()}")
-        if arguments.json:
-            report.write_json(arguments.json)
-            print(f"\nevery number: {arguments.json}")
-    except (BagError, RecordingError, SequenceError, ValueError) as error:
+        done = [_evaluate(each, perception, limits, pictures) for each in find_recordings(path)]
+    except (BagError, RecordingError, SequenceError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"cannot write {arguments.json or arguments.pictures}: {error}") from error
-    return 0
+        raise CommandError(f"{path}: {error}") from error
+    videos = [scores for scores, _ in done]
+    details = {
+        "path_seconds_per_frame": sum(seconds for _, seconds in done) / sum(video.frames for video in videos),
+        "problems": [video.problem for video in videos if video.problem],
+    }
+    return Report(videos, limits, perception.engine.card.name, command_line(), details)
 
 
 def _evaluate(path: Path, perception: Perception, limits: Range, pictures: Path | None) -> tuple[VideoScores, float]:

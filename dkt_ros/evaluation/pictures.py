@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("RGB", "sensor depth", "depth: ours", "depth: ground truth", "error of ours", "provenance", "normals: ours")
+RGB, SENSOR, OURS, TRUTH = "RGB", "sensor depth", "depth: ours", "depth: ground truth"
+ERROR, WHENCE, NORMALS = "error of ours", "provenance", "normals: ours"
+COLUMNS = (RGB, SENSOR, OURS, TRUTH, ERROR, WHENCE, NORMALS)
+#: Without ground truth.
+PLAIN_COLUMNS = (RGB, SENSOR, OURS, WHENCE, NORMALS)
 HOLE = "#ff00ff"
 UNSCORED = "#d9d9d9"
 PROVENANCE = {
@@ -33,8 +37,8 @@ def contact_sheet(
 ) -> None:
     """Write a PNG: one row per moment (spread evenly over what was answered), one column per quantity.
 
-    Depth shares one colour scale (2nd to 98th percentile of the ground truth, in metres); holes have a colour that the
-    scale does not have; transparent objects are outlined.
+    Depth shares one colour scale (2nd to 98th percentile of the ground truth, or of the sensor where there is none, in
+    metres); holes have a colour that the scale does not have; transparent objects are outlined.
 
     Raises:
         ValueError: no estimate belongs to a frame of the recording.
@@ -45,81 +49,105 @@ def contact_sheet(
     if not shown:
         raise ValueError(f"{recording.name}: no estimate belongs to one of its frames")
     chosen = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, min(moments, len(shown))).round().astype(int))]
-    truth = np.stack([recording.reference.depth[index_of[e.frame.stamp_ns]] for e in chosen])
-    near, far = (float(v) for v in np.nanpercentile(truth, (2, 98)))
-    figure, axes, bars = _grid(recording, len(chosen))
+    moments_shown = [_Moment(recording, index_of[estimate.frame.stamp_ns], estimate) for estimate in chosen]
+    columns = COLUMNS if any(np.isfinite(moment.truth).any() for moment in moments_shown) else PLAIN_COLUMNS
+    span = _span([moment.truth if columns is COLUMNS else moment.sensor for moment in moments_shown])
+    figure, axes, bars = _grid(recording, len(chosen), columns)
     start = recording.frames[0].stamp_ns
-    for row, estimate in enumerate(chosen):
-        index = index_of[estimate.frame.stamp_ns]
-        _row(axes[row], recording, index, estimate, (near, far))
-        axes[row][0].set_ylabel(f"{(estimate.frame.stamp_ns - start) * 1e-9:.1f} s", fontsize=11)
-    for axis, name in zip(axes[0], COLUMNS, strict=True):
+    for row, moment in zip(axes, moments_shown, strict=True):
+        for name, axis in row.items():
+            _draw(axis, name, moment, span)
+        row[RGB].set_ylabel(f"{(moment.estimate.frame.stamp_ns - start) * 1e-9:.1f} s", fontsize=11)
+    for name, axis in axes[0].items():
         axis.set_title(name, fontsize=12, fontweight="bold")
-    _legends(figure, axes, bars)
+    _legends(figure, axes[0], bars)
     if title:
         figure.suptitle(title, fontsize=13)
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
-def _grid(recording: Recording, rows: int) -> tuple[Figure, Any, Any]:
-    """Figure, axes [row][column] for pictures, axes [column] below them for the legends."""
+class _Moment:
+    """Everything to be shown of one frame, at one size, with NaN for what there is not."""
+
+    def __init__(self, recording: Recording, index: int, estimate: Estimate) -> None:
+        frame, reference = recording.frames[index], recording.reference
+        self.estimate, self.rgb = estimate, frame.rgb
+        self.truth, self.transparent = reference.depth[index], reference.transparent[index]
+        nothing = np.full(self.truth.shape, np.nan, np.float32)
+        self.sensor = nothing if frame.sensor_depth is None else frame.sensor_depth
+        self.ours = nothing if estimate.depth is None else estimate.depth
+
+
+def _span(depths: Sequence[Float32]) -> tuple[float, float]:
+    known = np.concatenate([depth[np.isfinite(depth)] for depth in depths])
+    near, far = np.percentile(known, (2, 98)) if known.size else (0.3, 1.5)
+    return float(near), float(far)
+
+
+def _grid(
+    recording: Recording, rows: int, columns: Sequence[str]
+) -> tuple[Figure, list[dict[str, Axes]], dict[str, Axes]]:
+    """Figure, axes of the pictures by row and column name, axes below them for the legends."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = recording.frames[0].rgb.shape[:2]
-    cell = 2.9
-    figure = Figure(
-        figsize=(len(COLUMNS) * cell + 0.5, rows * (cell * height / width + 0.06) + 1.9), layout="constrained"
-    )
+    cell, legend = 2.9, 0.75
+    picture = cell * height / width
+    size = (len(columns) * cell + 0.5, rows * (picture + 0.05) + legend + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    ratios = [cell * height / width] * rows + [0.55]
-    grid = figure.add_gridspec(rows + 1, len(COLUMNS), height_ratios=ratios)
-    axes = [[figure.add_subplot(grid[r, c]) for c in range(len(COLUMNS))] for r in range(rows)]
-    for axis in (axis for line in axes for axis in line):
+    grid = figure.add_gridspec(rows + 1, len(columns), height_ratios=[picture] * rows + [legend])
+    axes = [{name: figure.add_subplot(grid[r, c]) for c, name in enumerate(columns)} for r in range(rows)]
+    for axis in (axis for line in axes for axis in line.values()):
         axis.set_xticks([])
         axis.set_yticks([])
-    return figure, axes, [figure.add_subplot(grid[rows, c]) for c in range(len(COLUMNS))]
+    bars = {name: figure.add_subplot(grid[rows, c]) for c, name in enumerate(columns)}
+    return figure, axes, bars
 
 
-def _row(axes: Sequence[Axes], recording: Recording, index: int, estimate: Estimate, span: tuple[float, float]) -> None:
-    frame, reference = recording.frames[index], recording.reference
-    truth, transparent = reference.depth[index], reference.transparent[index]
-    nothing = np.full(truth.shape, np.nan, np.float32)
-    sensor = nothing if frame.sensor_depth is None else frame.sensor_depth
-    ours = nothing if estimate.depth is None else estimate.depth
-    axes[0].imshow(frame.rgb)
-    for axis, depth in zip(axes[1:4], (sensor, ours, truth), strict=True):
+def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> None:
+    if name == RGB:
+        axis.imshow(moment.rgb)
+    elif name in (SENSOR, OURS, TRUTH):
+        depth = {SENSOR: moment.sensor, OURS: moment.ours, TRUTH: moment.truth}[name]
         axis.set_facecolor(HOLE)
         axis.imshow(depth, cmap="turbo_r", vmin=span[0], vmax=span[1], interpolation="nearest")
-    axes[4].set_facecolor(UNSCORED)
-    axes[4].imshow(1000 * np.abs(ours - truth), cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
-    axes[5].imshow(_provenance_colours(estimate.provenance), interpolation="nearest")
-    axes[6].set_facecolor(UNSCORED)
-    axes[6].imshow(_normal_colours(estimate.normals, truth.shape), interpolation="nearest")
-    if transparent.any():
-        for axis, colour in ((axes[0], "white"), (axes[4], "cyan"), (axes[5], "white")):
-            axis.contour(transparent, levels=[0.5], colors=[colour], linewidths=0.8)
+    elif name == ERROR:
+        axis.set_facecolor(UNSCORED)
+        error = 1000 * np.abs(moment.ours - moment.truth)
+        axis.imshow(error, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
+    elif name == WHENCE:
+        axis.imshow(_provenance_colours(moment.estimate.provenance), interpolation="nearest")
+    else:
+        axis.imshow(_normal_colours(moment.estimate.normals, moment.truth.shape), interpolation="nearest")
+    outline = {RGB: "white", ERROR: "cyan", WHENCE: "white"}.get(name)
+    if outline and moment.transparent.any():
+        axis.contour(moment.transparent, levels=[0.5], colors=[outline], linewidths=0.8)
 
 
-def _legends(figure: Figure, axes: Any, bars: Sequence[Axes]) -> None:
+def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes]) -> None:
+    """What the colours mean, each below its column."""
     from matplotlib.patches import Patch
 
-    for axis in bars:
+    for axis in bars.values():
         axis.axis("off")
-    depth = figure.colorbar(
-        axes[0][3].images[0], ax=list(bars[1:4]), orientation="horizontal", fraction=0.35, aspect=45, pad=0.0
-    )
-    depth.set_label("depth in metres; magenta: no value")
-    error = figure.colorbar(
-        axes[0][4].images[0], ax=bars[4], orientation="horizontal", fraction=0.35, aspect=15, pad=0.0, extend="max"
-    )
-    error.set_label("|ours - ground truth| in mm")
-    bars[0].text(0.5, 0.9, "outlined: glass and clear plastic", ha="center", va="top", transform=bars[0].transAxes)
+    for name, text in (
+        (RGB, "outlined: glass and clear plastic"),
+        (NORMALS, "more red: faces right; green: faces up;\nblue: faces the camera; grey: unknown"),
+    ):
+        bars[name].text(0.5, 0.95, text, ha="center", va="top", fontsize=9, transform=bars[name].transAxes)
+    bars[SENSOR].legend(handles=[Patch(color=HOLE, label="no value")], loc="upper center", frameon=False, fontsize=9)
+    depth = bars[OURS].inset_axes((0.02, 0.62, 2.08 if TRUTH in bars else 0.96, 0.2))
+    depth.set_in_layout(False)  # it reaches below the next column, which must not move for it
+    figure.colorbar(first_row[OURS].images[0], cax=depth, orientation="horizontal").set_label("depth in metres")
+    if ERROR in bars:
+        error = bars[ERROR].inset_axes((0.02, 0.62, 0.96, 0.2))
+        bar = figure.colorbar(first_row[ERROR].images[0], cax=error, orientation="horizontal", extend="max")
+        bar.set_label("|ours - ground truth| in mm")
     patches = [Patch(color=colour, label=label) for label, colour in PROVENANCE.values()]
-    bars[5].legend(handles=patches, loc="upper center", frameon=False, fontsize=10)
-    words = "more red: faces right, more green: faces up,\nmore blue: faces the camera; grey: unknown"
-    bars[6].text(0.5, 0.9, words, ha="center", va="top", fontsize=9, transform=bars[6].transAxes)
+    bars[WHENCE].legend(handles=patches, loc="upper center", frameon=False, fontsize=9)
 
 
 def _provenance_colours(provenance: NDArray[np.uint8]) -> Float32:

@@ -94,6 +94,17 @@ class Report:
             lines.append(f"opaque pixels: median |error| is {worse:+.2f} mm against the sensor's (bar: +2 mm)")
         return "\n".join(f"- {line}" for line in lines)
 
+    def by_video(self) -> str:
+        """REL on transparent pixels under protocol C, video by video, the worst of ours first: where it fails."""
+        best = best_fill(mean_scores(self.videos))
+        methods = [name for name in ("raw sensor", best, OURS) if name]
+        rows = [["C glass REL", *methods, "glass pixels"]]
+        for video in sorted(self.videos, key=lambda video: -(_glass_rel(video.scores, OURS) or 0.0)):
+            numbers = [_cell(video.scores.get(name, {}), "C", "transparent", "rel", 100, ".2f") for name in methods]
+            pixels = video.scores[OURS]["C"].get("transparent", {}).get("reference_pixels", 0)
+            rows.append([video.name, *numbers, str(pixels)])
+        return markdown(rows)
+
     def write_json(self, path: Path) -> None:
         """Write ``as_json`` so that the file is whole or not there.
 
@@ -152,6 +163,10 @@ def _cell(method: dict[str, Any], protocol: str, region: str, name: str, factor:
 def _number(method: dict[str, Any], protocol: str, region: str, name: str) -> float | None:
     value: float | None = method.get(protocol, {}).get(region, {}).get(name)
     return value
+
+
+def _glass_rel(scores: dict[str, Any], method: str) -> float | None:
+    return _number(scores.get(method, {}), "C", "transparent", "rel")
 
 
 def _share(mean: dict[str, Any], ours: str, theirs: str, region: str, name: str) -> float | None:

@@ -1,0 +1,99 @@
+"""The demo: real rclpy, real DDS, the real node in a process of its own; only its engine is the scene's own."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not here: pip install -e '.[ros]', or source a ROS 2 install")
+
+from dkt_ros import demo
+from dkt_ros.bags import Bag
+from dkt_ros.evaluation import topics
+from dkt_ros.evaluation.bag_writer import write_sequence
+
+from . import rendered
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """The demo sets variables for good; other tests must not see them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sequence(rendered.sequence(21), tmp_path_factory.mktemp("demo") / "bag")
+
+
+def test_the_whole_demo(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-m", "test.scripted_node"))
+    monkeypatch.setattr(demo, "QUIET_S", 2.0)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_of_another_shell")
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    said = demo.run_demo(bag, tmp_path)
+
+    assert "| raw sensor" in said and "| best fill: " in said and "| ours " in said
+    assert "21 of 21 frames answered" in said and "drops: none" in said
+    assert cv2.imread(str(tmp_path / "demo.png")).shape[1] > 1500
+    numbers = json.loads((tmp_path / "demo.json").read_text())
+    assert numbers["timing"]["answered"] == numbers["timing"]["sent"] == 21
+    assert 0 < numbers["timing"]["age_median_s"] <= numbers["timing"]["age_max_s"] < 5
+    ours, sensor = (numbers["mean"][name]["C"]["transparent"]["rel"] for name in ("ours", "raw sensor"))
+    assert ours < sensor / 10  # the scripted engine knows the truth, and the wire loses nothing of it
+
+    with Bag(tmp_path / "demo.mcap") as recording:
+        counts = dict.fromkeys(recording.topics, 0)
+        stamps: dict[str, set[int]] = {}
+        for message in recording.messages():
+            counts[message.topic] += 1
+            if "Array" not in message.type and "TF" not in message.type:
+                stamp = recording.decode(message).header.stamp
+                stamps.setdefault(message.topic, set()).add(stamp.sec * 10**9 + stamp.nanosec)
+        assert recording.problem == ""
+    for topic in (topics.IMAGE, topics.TRUE_DEPTH, "/tf", *(t for t in demo.OUTPUTS if t not in UNCOUNTED)):
+        assert counts[topic] == 21, topic
+    assert stamps["/dkt_perception/depth/image"] == stamps[topics.IMAGE]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+#: Rate-limited, or not one for each frame.
+UNCOUNTED = ("/diagnostics", "/dkt_perception/points")
+
+
+def test_a_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import sys; print('weights of nano are missing; run X'); sys.exit(3)"
+    monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
+    with pytest.raises(demo.DemoError, match=r"the node ended with status 3; the end of (.*)node\.log:\n.*run X"):
+        demo.run_demo(bag, tmp_path)
+    assert not (tmp_path / "demo.mcap").exists()
+
+
+def test_a_node_that_never_listens_is_ended(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import time; print('thinking', flush=True); time.sleep(600)"
+    monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
+    monkeypatch.setattr(demo, "START_S", 1.5)
+    with pytest.raises(demo.DemoError, match=r"not ready after 2 s; the end of .*\n    thinking"):
+        demo.run_demo(bag, tmp_path)
+
+
+def test_the_bundled_bag_keeps_what_was_promised() -> None:
+    size = sum(file.stat().st_size for file in demo.BUNDLED_BAG.iterdir())
+    assert size <= 12e6
+    with Bag(demo.BUNDLED_BAG) as bag:
+        times = [message.time_ns for message in bag.messages([topics.IMAGE])]
+        first = next(bag.messages([topics.TRUE_DEPTH]))
+        assert {topics.IMAGE, topics.CAMERA_INFO, topics.DEPTH, topics.TRUE_DEPTH, "/tf"} <= set(bag.topics)
+        assert {topics.TRUE_NORMALS, topics.TRUE_TRANSPARENT} <= set(bag.topics)
+        picture = bag.decode(first)
+    seconds = (times[-1] - times[0]) * 1e-9
+    assert seconds >= 8 and (len(times) - 1) / seconds >= 9.99
+    assert (picture.width, picture.height) >= (320, 192)
