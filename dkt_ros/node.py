@@ -15,7 +15,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -73,11 +73,13 @@ class PerceptionNode(LifecycleNode):
         self._topics = Topics(*(self.resolve_topic_name(name) for name in ("image", "camera_info", "depth", "mask")))
         self._assembler = self._new_assembler()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timers_ = [
-            self.create_timer(DIAGNOSTICS_PERIOD, self._guarded(self._publish_diagnostics)),
-            self.create_timer(RECHECK_PERIOD, self._guarded(self._recheck)),
-            self.create_timer(ADVANCE_PERIOD, self._guarded(self._advance)),
-        ]
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a simulation that stands still must not stop diagnostics
+        for period, callback in (
+            (DIAGNOSTICS_PERIOD, self._publish_diagnostics),
+            (RECHECK_PERIOD, self._recheck),
+            (ADVANCE_PERIOD, self._advance),
+        ):
+            self.create_timer(period, self._guarded(callback), clock=steady)
         self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
         backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
         self._jumps = self.get_clock().create_jump_callback(backward, post_callback=self._on_jump)

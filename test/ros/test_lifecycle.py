@@ -1,0 +1,129 @@
+"""Configure, activate, deactivate, clean up; parameters that cannot take effect; the clock of a simulation."""
+
+from __future__ import annotations
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
+from rosgraph_msgs.msg import Clock
+from std_srvs.srv import Trigger
+
+from test.ros.harness import until
+
+CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+
+
+def change(robot, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return robot.call(ChangeState, "/dkt_perception/change_state", request).success
+
+
+def state(robot) -> str:
+    return robot.call(GetState, "/dkt_perception/get_state", GetState.Request()).current_state.label
+
+
+def set_parameter(robot, name: str, value):
+    client = AsyncParameterClient(robot.node, "dkt_perception")
+    until(client.services_are_ready, "parameter services")
+    future = client.set_parameters([Parameter(name, value=value)])
+    until(future.done, "set_parameters")
+    return future.result().results[0]
+
+
+def test_through_all_states_twice_from_outside(world):
+    robot, _ = world(active=False)
+    assert state(robot) == "unconfigured"
+    robot.diagnosed("why no output", lambda text: "the node is unconfigured" in text)
+    for round_ in range(2):
+        assert change(robot, CONFIGURE) and state(robot) == "inactive"
+        assert change(robot, ACTIVATE) and state(robot) == "active"
+        robot.wait_connected()
+        for index in range(5):
+            robot.send_moment(10_000 * round_ + 100 * index)
+        robot.expect("depth/image", 10_000 * round_ + 400)
+        assert change(robot, DEACTIVATE) and state(robot) == "inactive"
+        until(lambda: robot.publishers["image"].get_subscription_count() == 0, "the node unsubscribes")
+        assert change(robot, CLEANUP) and state(robot) == "unconfigured"
+        until(lambda: robot.node.count_publishers("/dkt_perception/points") == 0, "the outputs go")
+
+
+def test_a_model_that_cannot_be_loaded_fails_with_the_remedy_and_can_be_repaired(world, capfd):
+    from test.ros.engine import SensorEngine
+
+    missing = True
+
+    def load(name, threads=None):
+        if missing:
+            raise FileNotFoundError("nano.safetensors is missing; run: git lfs pull")
+        return SensorEngine()
+
+    robot, _ = world(node={"loader": load}, active=False)
+    assert not change(robot, CONFIGURE)
+    assert state(robot) == "unconfigured"
+    text = capfd.readouterr().err
+    assert "run: git lfs pull" in text and "ros2 lifecycle set /dkt_perception configure" in text
+    missing = False
+    assert change(robot, CONFIGURE) and change(robot, ACTIVATE)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"clip_length": 21}, "engine 'sensor' accepts 1, 5, 9"),
+        ({"clip_length": 5, "overlap": 5}, "overlap 5"),
+        ({"trust__min_depth": 5.0, "trust__max_depth": 1.0}, "min_depth 5.0, max_depth 1.0"),
+    ],
+)
+def test_settings_that_do_not_go_together_fail_at_configure(world, parameters, text, capfd):
+    _, under_test = world(node=parameters, active=False)
+    assert not under_test.node.start()
+    assert text in capfd.readouterr().err
+
+
+def test_parameters_that_cannot_take_effect_are_refused_with_the_reason(world):
+    robot, _ = world()
+    refused = set_parameter(robot, "clip_length", 9)
+    assert not refused.successful
+    assert "takes effect at configure" in refused.reason and "cleanup" in refused.reason
+    assert "choose one of organised" in set_parameter(robot, "cloud.layout", "pcl").reason
+    assert "range" in set_parameter(robot, "cloud.stride", 0).reason
+    assert not set_parameter(robot, "autostart", True).successful
+    assert set_parameter(robot, "sync_slop", 0.05).successful
+    assert change(robot, DEACTIVATE) and change(robot, CLEANUP)
+    assert "4n+1" in set_parameter(robot, "clip_length", 8).reason
+    assert set_parameter(robot, "clip_length", 9).successful
+
+
+def test_every_parameter_is_described(world):
+    _, under_test = world(active=False)
+    from dkt_ros.node_parameters import DECLARED
+
+    for declared in DECLARED:
+        descriptor = under_test.node.describe_parameter(declared.name)
+        assert descriptor.description
+        number = isinstance(declared.default, (int, float)) and not isinstance(declared.default, bool)
+        assert bool(descriptor.integer_range or descriptor.floating_point_range) == number
+
+
+def test_reset_is_refused_where_there_is_nothing_to_reset(world):
+    robot, _ = world(active=False)
+    answer = robot.call(Trigger, "/dkt_perception/reset", Trigger.Request())
+    assert (answer.success, answer.message) == (False, "the node is unconfigured")
+
+
+def test_a_clock_that_goes_back_starts_a_new_history(world):
+    robot, _ = world(node={"use_sim_time": True})
+    clock = robot.node.create_publisher(Clock, "/clock", 10)
+    until(clock.get_subscription_count, "the node listens to /clock")
+    clock.publish(Clock(clock=robot.header(60_000).stamp))
+    for index in range(7):
+        robot.send_moment(60_000 + 100 * index)
+    robot.expect("depth/image", 60_400)
+    robot.diagnosed("age (s)", lambda age: abs(float(age)) < 1)
+    clock.publish(Clock(clock=robot.header(1_000).stamp))
+    robot.diagnosed("faults/clock went back", "1")
+    assert "59.000 s" in robot.diagnosis()["last fault"]
+    assert robot.diagnosis()["drops/clock went back"] == "2"

@@ -1,0 +1,73 @@
+"""The node as users start it: a process of its own, found over DDS, configured by arguments, ended by a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lifecycle_msgs.srv import GetState
+from sensor_msgs.msg import Image
+
+from test.ros.harness import Robot, table, until
+from test.ros.readers import read_image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def start():
+    """``start(module, *ros arguments)``: a node in a process of its own; killed afterwards if it has not ended."""
+    processes = []
+
+    def run(module: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, "--ros-args", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def robot():
+    made = Robot()
+    yield made
+    made.close()
+
+
+def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_path):
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**/dkt_perception:\n  ros__parameters: {clip_length: 5, overlap: 1, autostart: true}\n")
+    process = start("test.ros.node_process", "--params-file", str(parameters), "-r", "image:=camera/image")
+    robot.publishers["image"] = robot.node.create_publisher(Image, "camera/image", 20)
+    robot.wait_connected()
+    for index in range(9):
+        robot.send_moment(100 * index)
+    message = robot.expect("depth/image", 800)
+    np.testing.assert_allclose(read_image(message), table(), rtol=0.01)
+    assert robot.stamps() == [100 * index for index in range(9)]
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+
+
+def test_the_module_starts_without_a_model_and_ends_on_sigterm(start, robot):
+    process = start("dkt_ros.node")
+    answer = robot.call(GetState, "/dkt_perception/get_state", GetState.Request())
+    assert answer.current_state.label == "unconfigured"
+    until(lambda: "the node is unconfigured" in robot.diagnosis().get("message", ""), "diagnostics")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, output
