@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.cells import cell_means, cell_size, from_cells
 from dkt_ros.frames import (
     PROVENANCE_INFERRED,
     PROVENANCE_MEASURED,
@@ -162,18 +163,15 @@ def confidence(
 
 def _extended(difference: Float32, known: NDArray[np.bool_], inverse: Float32, settings: FusionSettings) -> Float32:
     """(H, W) float32: the difference carried from known pixels to all others."""
-    height, width = difference.shape
     if known.all() or not known.any():
         return np.zeros_like(difference)
-    scale = min(1.0, settings.cells / width)
-    cells = (round(width * scale), max(1, round(height * scale)))
-    share = np.asarray(cv2.resize(known.astype(np.float32), cells, interpolation=cv2.INTER_AREA), np.float32)
-    mean = np.asarray(cv2.resize(difference, cells, interpolation=cv2.INTER_AREA), np.float32)
-    mean /= np.maximum(share, 1e-6)
-    model = np.asarray(cv2.resize(np.nan_to_num(inverse), cells, interpolation=cv2.INTER_AREA), np.float32)
-    decay_cells = settings.decay_px * cells[0] / 640
-    field = _screened_laplace(mean, share, model, decay_cells, settings.step)
-    return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    size = cell_size(difference.shape[1], settings.cells)
+    share = cell_means(known.astype(np.float32), size)
+    mean = cell_means(difference, size) / np.maximum(share, np.float32(1e-6))
+    model = cell_means(np.nan_to_num(inverse), size)
+    decay = settings.decay_px * difference.shape[1] / (640 * size)
+    field = _screened_laplace(mean, share, model, decay, settings.step)
+    return np.asarray(from_cells(field, difference.shape, size, smooth=True), np.float32).copy()
 
 
 def _screened_laplace(mean: Float32, share: Float32, model: Float32, decay: float, step: float) -> Float32:

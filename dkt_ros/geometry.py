@@ -68,7 +68,7 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
 
     Returns:
         (H, W, 3) float32 unit vectors toward the camera; NaN where depth is unknown, where even the small window
-        touches a step, and where fewer than half of its differences are known.
+        touches a step, and where over three quarters of its differences are unknown.
 
     Raises:
         ValueError: the intrinsics are of an image of another size.
@@ -78,13 +78,16 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
     narrow = max(1, wide // 2)
     inverse = np.reciprocal(depth)
     slope_u, slope_v, step_u, step_v = _slopes(inverse, wide, narrow)
-    a, b = slope_u * np.float32(intrinsics.fx), slope_v * np.float32(intrinsics.fy)
-    c = inverse - a * across - b * down
+    a, b, c = slope_u, slope_v, inverse
+    a *= np.float32(intrinsics.fx)
+    b *= np.float32(intrinsics.fy)
+    c -= a * across
+    c -= b * down
     length = np.sqrt(a * a + b * b + c * c)
     steps = cv2.dilate((step_u | step_v).view(np.uint8), np.ones((2 * narrow + 1, 2 * narrow + 1), np.uint8))
     np.copyto(length, np.nan, where=steps.view(bool))
-    scale = np.float32(-1) / length
-    return _merged(a * scale, b * scale, c * scale)
+    np.divide(np.float32(-1), length, out=length)
+    return _merged(a * length, b * length, c * length)
 
 
 def resize_normals(normals: Float32, size: tuple[int, int]) -> Float32:
@@ -123,40 +126,40 @@ def _slopes(inverse: Float32, wide: int, narrow: int) -> tuple[Float32, Float32,
     height, width = inverse.shape
     slopes, steps = [], []
     for axis in (1, 0):
-        difference = np.zeros((height, width), np.float32)
-        count = np.zeros((height, width), np.float32)
-        step = np.zeros((height, width), bool)
         near, far = (inverse[:, :-1], inverse[:, 1:]) if axis else (inverse[:-1], inverse[1:])
         inner = (slice(None), slice(None, -1)) if axis else (slice(None, -1), slice(None))
         outer = (slice(None), slice(1, None)) if axis else (slice(1, None), slice(None))
         change = far - near
         size = np.abs(change)
-        limit = np.float32(SURFACE_JUMP) * np.maximum(near, far)
-        smooth = size <= limit
-        jump = size > limit
-        np.copyto(difference[inner], change, where=smooth)
-        count[inner] = smooth
+        limit = np.maximum(near, far)
+        limit *= np.float32(SURFACE_JUMP)
+        smooth, jump = size <= limit, size > limit
+        difference = np.zeros((height, width), np.float32)
+        cv2.copyTo(change, smooth.view(np.uint8), difference[inner])
+        known = np.zeros((height, width), np.uint8)
+        known[inner] = smooth
+        step = np.zeros((height, width), bool)
         step[inner] |= jump
         step[outer] |= jump
-        slopes.append([_windowed(difference, count, radius, axis) for radius in (wide, narrow)])
+        slopes.append([_windowed(difference, known, radius, axis) for radius in (wide, narrow)])
         steps.append(step)
     touched = cv2.dilate((steps[0] | steps[1]).view(np.uint8), np.ones((2 * wide + 1, 2 * wide + 1), np.uint8))
     for large, small in slopes:
-        np.copyto(large, small, where=touched.view(bool))
+        cv2.copyTo(small, touched, large)
     return slopes[0][0], slopes[1][0], steps[0], steps[1]
 
 
-def _windowed(difference: Float32, count: Float32, radius: int, axis: int) -> Float32:
-    """Mean of the known differences between pixels at most ``radius`` from each pixel; NaN below half of them."""
+def _windowed(difference: Float32, known: NDArray[np.uint8], radius: int, axis: int) -> Float32:
+    """Mean of the differences between pixels at most ``radius`` away; NaN if over three quarters are unknown."""
     long, wide = 2 * radius, 2 * radius + 1
-    # Difference k lies between pixels k and k + 1: 2 * radius of them, anchored so that the window is centred on the
-    # pixel.
+    # Difference k lies between pixels k and k + 1: an even number of them, anchored to be centred on the pixel.
     size, anchor = ((long, wide), (radius, radius)) if axis else ((wide, long), (radius, radius))
     border = cv2.BORDER_CONSTANT
-    total = cv2.boxFilter(difference, -1, size, anchor=anchor, normalize=False, borderType=border)
-    known = cv2.boxFilter(count, -1, size, anchor=anchor, normalize=False, borderType=border)
-    np.copyto(known, np.nan, where=known < 0.5 * long * wide / 2)
-    return np.asarray(total / known, np.float32)
+    mean = np.asarray(cv2.boxFilter(difference, -1, size, None, anchor, False, border), np.float32)
+    count = np.asarray(cv2.boxFilter(known, cv2.CV_32F, size, None, anchor, False, border), np.float32)
+    np.copyto(count, np.nan, where=count < 0.24 * long * wide)
+    mean /= count
+    return mean
 
 
 def _replaced(values: Float32, keep: NDArray[np.bool_], other: float) -> Float32:

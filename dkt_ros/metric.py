@@ -344,7 +344,7 @@ def _robust_line(x: _Array, y: _Array, state: _Array | None) -> tuple[float, flo
 def _best_candidate(x: _Array, y: _Array, tolerance: float, state: _Array | None) -> tuple[float, float] | None:
     """The map, among those through random pairs of pixels and the history's, that most pixels support."""
     random = np.random.default_rng(0)
-    first, second = random.integers(0, x.size, (2, 600))
+    first, second = random.integers(0, x.size, (2, 400))
     apart = np.abs(x[first] - x[second]) > 0.2 * np.diff(np.quantile(x, (0.05, 0.95)))[0]
     first, second = first[apart], second[apart]
     scale = (y[first] - y[second]) / (x[first] - x[second])

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.cells import cell_means, cell_size, from_cells
 from dkt_ros.frames import Float32
 
 _Mask = NDArray[np.bool_]
@@ -94,9 +95,14 @@ def sensor_trust(sensor_depth: Float32, transparent: _Mask | None, settings: Tru
         shape = None if transparent is None else transparent.shape
         raise ValueError(f"sensor depth {sensor_depth.shape}, transparent {shape}: must be the same (T, H, W)")
     factor = sensor_depth.shape[2] / 640
-    believed = np.stack([_static(depth, settings) for depth in sensor_depth]) if len(sensor_depth) else sensor_depth > 0
+    reach = 2 if sensor_depth.shape[2] >= 320 else 1
+    believed = np.zeros(sensor_depth.shape, bool)
+    around = []
+    for frame, depth in zip(believed, sensor_depth, strict=True):
+        frame[:], nearest, farthest = _static(depth, settings, reach)
+        around.append((nearest, farthest))
     if len(sensor_depth) >= 3:
-        believed &= ~_flicker(sensor_depth, believed, settings, max(1, round(settings.motion_px * factor)))
+        _drop_flicker(sensor_depth, believed, around, settings, reach)
     if transparent is not None:
         kernel = _disc(round(settings.mask_dilation_px * factor))
         for frame, mask in zip(believed, transparent, strict=True):
@@ -125,70 +131,83 @@ def disagreement_gate(
         (H, W) float32: ``trust``, or 0.
     """
     settings = settings or TrustSettings()
-    height, width = trust.shape
     if not settings.gate:
         return trust
-    cells = (min(width, settings.gate_cells), max(1, round(height * min(1.0, settings.gate_cells / width))))
-    sensor, model, known = _cell_means(trust, sensor_depth, model_depth, cells)
-    if known.sum() < 4 * settings.gate_area:
+    size = cell_size(trust.shape[1], settings.gate_cells)
+    sensor, model, known = _in_cells(trust, sensor_depth, model_depth, size)
+    if np.count_nonzero(known) < 4 * settings.gate_area:
         return trust
     rejected = _disagreement(sensor, model, known, settings)
     if not rejected.any():
         return trust
-    full = cv2.resize(rejected, (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(trust * (full == 0), np.float32)
+    return np.asarray(trust * (from_cells(rejected, trust.shape, size, smooth=False) == 0), np.float32)
 
 
-def _static(depth: Float32, settings: TrustSettings) -> _Mask:
-    """(H, W) bool: in range and no flying pixel."""
+def _static(depth: Float32, settings: TrustSettings, reach: int) -> tuple[_Mask, Float32, Float32]:
+    """(H, W) bool: in range and no flying pixel; and nearest and farthest value of every cell of 2 * reach pixels."""
     believed = (depth >= settings.min_depth) & (depth <= settings.max_depth)
-    present = np.zeros(depth.shape, np.float32)
-    np.copyto(present, depth, where=believed)
-    near, far = np.float32(1 - settings.flying_jump), np.float32(1 + settings.flying_jump)
-    reach = 5 if depth.shape[1] >= 320 else 3
-    kernel = np.ones((reach, reach), np.uint8)
-    farthest = cv2.dilate(present, kernel)
-    nearest = cv2.erode(np.where(believed, depth, _FAR), kernel)
-    between = (farthest > present * far) & (present > nearest * far)
-    median = cv2.medianBlur(present, 3)
+    mask = believed.view(np.uint8)
+    present = np.asarray(cv2.copyTo(depth, mask, np.zeros_like(depth)), np.float32)
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    farthest = np.asarray(cv2.dilate(present, kernel), np.float32)
+    nearest = np.asarray(cv2.erode(cv2.copyTo(depth, mask, np.full_like(depth, _FAR)), kernel), np.float32)
+    margin = present * np.float32(settings.flying_jump)
+    between = (farthest > present + margin) & (nearest < present - margin)
     # Fewer than half of the 3x3 returned anything like it: a speck, or the frayed tip of a hole's rim.
-    alone = (median < present * near) | (median > present * far)
-    return np.asarray(believed & ~between & ~alone, bool)
+    alone = np.asarray(cv2.absdiff(cv2.medianBlur(present, 3), present)) > margin
+    believed &= ~(between | alone)
+    # Windows of 2 * reach + 1 at every 2 * reach pixels hold every pixel of their cell.
+    size = 2 * reach
+    rows, columns = depth.shape[0] // size * size, depth.shape[1] // size * size
+    middles = (slice(reach, rows, size), slice(reach, columns, size))
+    return believed, nearest[middles].copy(), farthest[middles].copy()
 
 
-def _flicker(depth: Float32, believed: _Mask, settings: TrustSettings, motion: int) -> _Mask:
-    """(T, H, W) bool: values that two neighbour frames have nothing like nearby."""
+def _drop_flicker(
+    depth: Float32,
+    believed: _Mask,
+    around: list[tuple[Float32, Float32]],
+    settings: TrustSettings,
+    reach: int,
+) -> None:
+    """Take out of ``believed`` the values that two neighbour frames have nothing like nearby.
+
+    Pixels are compared only in frames with a cell whose own range leaves the range around it in both neighbours.
+    """
+    size, last = 2 * reach, len(depth) - 1
+    motion = int(np.ceil(settings.motion_px * depth.shape[2] / 640 / size))
     kernel = np.ones((2 * motion + 1, 2 * motion + 1), np.uint8)
     low, high = np.float32(1 - settings.temporal_jump), np.float32(1 + settings.temporal_jump)
-    nearest = [cv2.erode(np.where(ok, z, _FAR), kernel) * low for z, ok in zip(depth, believed, strict=True)]
-    farthest = [
-        cv2.dilate(np.where(ok, z, np.float32(0)), kernel) * high for z, ok in zip(depth, believed, strict=True)
-    ]
-    result = np.zeros(depth.shape, bool)
-    last = len(depth) - 1
+    bounds = []
+    for near, far in around:
+        nearest, farthest = cv2.erode(near, kernel) * low, cv2.dilate(far, kernel) * high
+        # A frame that knows nothing around cannot judge.
+        np.copyto(nearest, 0, where=farthest == 0)
+        np.copyto(farthest, _FAR, where=farthest == 0)
+        bounds.append((nearest, farthest))
     for t, z in enumerate(depth):
-        judges = (1, 2) if t == 0 else (last - 2, last - 1) if t == last else (t - 1, t + 1)
+        one, other = (1, 2) if t == 0 else (last - 2, last - 1) if t == last else (t - 1, t + 1)
+        near, far = around[t]
+        odd = (near < bounds[one][0]) | (far > bounds[one][1])
+        odd &= (near < bounds[other][0]) | (far > bounds[other][1])
+        if not odd.any():
+            continue
         unlike = believed[t].copy()
-        for other in judges:
-            # Where the other frame knows nothing around (farthest 0) it cannot judge.
-            unlike &= ((z < nearest[other]) | (z > farthest[other])) & (farthest[other] > 0)
-        if unlike.sum() <= settings.temporal_limit * max(1, believed[t].sum()):
-            result[t] = unlike
-    return result
+        for judge in (one, other):
+            nearest, farthest = (from_cells(bound, z.shape, size, smooth=False) for bound in bounds[judge])
+            unlike &= (z < nearest) | (z > farthest)
+        if np.count_nonzero(unlike) <= settings.temporal_limit * np.count_nonzero(believed[t]):
+            believed[t] &= ~unlike
 
 
-def _cell_means(
-    trust: Float32, sensor_depth: Float32, model_depth: Float32, cells: tuple[int, int]
-) -> tuple[Float32, Float32, _Mask]:
+def _in_cells(trust: Float32, sensor_depth: Float32, model_depth: Float32, size: int) -> tuple[Float32, Float32, _Mask]:
     """Means of 1/z of the trusted sensor and of the model per cell, and where both are known."""
-    weight = (trust > 0.5).astype(np.float32)
-    inverse = np.reciprocal(sensor_depth)
-    np.copyto(inverse, 0, where=weight == 0)
-    share = cv2.resize(weight, cells, interpolation=cv2.INTER_AREA)
-    sensor = cv2.resize(inverse, cells, interpolation=cv2.INTER_AREA)
-    model = cv2.resize(np.reciprocal(model_depth), cells, interpolation=cv2.INTER_AREA)
-    known = (share >= 0.25) & np.isfinite(model)
-    return np.asarray(sensor / np.maximum(share, 1e-6), np.float32), np.asarray(model, np.float32), known
+    trusted = trust > 0.5
+    inverse = cv2.copyTo(np.reciprocal(sensor_depth), trusted.view(np.uint8), np.zeros_like(sensor_depth))
+    share = cell_means(trusted.astype(np.float32), size)
+    sensor = cell_means(np.asarray(inverse, np.float32), size) / np.maximum(share, np.float32(1e-6))
+    model = cell_means(np.reciprocal(model_depth), size)
+    return sensor, model, (share >= 0.25) & np.isfinite(model)
 
 
 def _disagreement(sensor: Float32, model: Float32, known: _Mask, settings: TrustSettings) -> NDArray[np.uint8]:
