@@ -1,0 +1,96 @@
+"""Weights on disk: safetensors with the network's sizes in the header, verified before a byte of it is used."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+class CheckpointError(ValueError):
+    """A weight file cannot be used; the message names the file, what is wrong with it and the remedy."""
+
+
+def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str, Any], half: bool = False) -> None:
+    """Write ``tensors`` and ``config`` (JSON) so that ``path`` holds either the whole of them or what it held before.
+
+    ``half`` stores floating-point tensors as float16; a value beyond its range raises CheckpointError.
+    """
+    path = Path(path)
+    ready = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().to("cpu")
+        if half and tensor.is_floating_point():
+            tensor = tensor.to(torch.float16)
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{path}: {name} does not fit float16; save without half")
+        ready[name] = tensor.contiguous().clone()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(ready, temporary, metadata={"config": json.dumps(config)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors (as stored) and config.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: a pickle, a truncated file, not safetensors, or without our config in its header.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file")
+    if path.suffix in _PICKLES or _starts_like_a_pickle(path):
+        raise CheckpointError(
+            f"{path}: a pickle can run code when it is read and is refused; convert it where you trust it: "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
+        )
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: truncated or not safetensors ({error}); fetch or copy it again") from error
+    if "config" not in header:
+        raise CheckpointError(f"{path}: no dkt_ros config in its header; it is not a checkpoint of this package")
+    return tensors, json.loads(header["config"])
+
+
+def fill_module(module: nn.Module, tensors: dict[str, Tensor], source: Path | str) -> None:
+    """Copy ``tensors`` into ``module`` (in the module's own dtype); every key and shape must agree.
+
+    Raises:
+        CheckpointError: names the first keys that are missing, foreign or of another shape.
+    """
+    own = module.state_dict()
+    missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or foreign:
+        raise CheckpointError(
+            f"{source}: made for another network: {len(missing)} tensors missing {missing[:3]}, {len(foreign)} foreign "
+            f"{foreign[:3]}; give the checkpoint of this engine"
+        )
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{source}: {name} is {tuple(tensor.shape)}, this network has {tuple(own[name].shape)}; "
+                "give the checkpoint of this engine"
+            )
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def _starts_like_a_pickle(path: Path) -> bool:
+    with open(path, "rb") as file:
+        first = file.read(4)
+    return first[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or first == b"PK\x03\x04"

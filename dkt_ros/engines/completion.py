@@ -1,0 +1,126 @@
+"""The completion engine: RGB clip and partial, partly wrong sensor depth in; dense disparity and normals out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from dkt_ros.engines import EngineCard
+from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
+from dkt_ros.engines.completion_model import CompletionModel, Condition
+from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
+from dkt_ros.engines.wan import CELL, GROUP, WanSizes, working_size
+from dkt_ros.frames import Clip, Float32, Prediction
+
+
+def load_completion_model(path: Path | str) -> CompletionModel:
+    """Build the network that ``path`` describes and fill it with its weights (float32, evaluation mode).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: not a safetensors checkpoint of a completion network.
+    """
+    tensors, config = load_weights(path)
+    try:
+        sizes = WanSizes(**config["sizes"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its header describes no completion network ({error})") from error
+    model = CompletionModel(sizes)
+    fill_module(model, tensors, path)
+    return model.eval().requires_grad_(False)
+
+
+class CompletionEngine:
+    """An ``Engine`` around a ``CompletionModel``.
+
+    Works at about ``area`` pixels, aspect kept, sides multiples of 8. Disparity is in units of the clip's own trusted
+    range, which is held from one clip to the next as long as the new one fits in it, so that a sequence of clips stays
+    in one unit. Without trusted depth the units are the network's own. Not for two threads at once: a lock makes the
+    second wait.
+    """
+
+    def __init__(self, model: CompletionModel, card: EngineCard, area: int) -> None:
+        self.card = card
+        self._model = model
+        self._area = area
+        self._limits: DisparityRange | None = None
+        self._lock = threading.Lock()
+
+    def predict(self, clip: Clip, trust: Float32 | None = None) -> Prediction:
+        """See ``Engine.predict``.
+
+        Raises:
+            ValueError: a clip length that the card does not list, frames of different sizes, or trust of another shape.
+        """
+        self._check(clip, trust)
+        size = working_size(*clip.frames[0].size, self._area, CELL)
+        with self._lock, torch.inference_mode():
+            if clip.overlap == 0:
+                self._limits = None
+            sensed, believed = _partial_at(clip, trust, size)
+            self._limits = held_range(self._limits, sensed, believed)
+            filled, believed = fill_partial(sensed, believed, self._limits)
+            answer = self._model(condition(_rgb_at(clip, size), filled, believed))
+            disparity = answer.disparity[0].numpy()
+            normals = np.ascontiguousarray(answer.normals[0].permute(1, 2, 3, 0).numpy())
+        return Prediction(disparity, normals, "affine")
+
+    def _check(self, clip: Clip, trust: Float32 | None) -> None:
+        frames = clip.frames
+        if len(frames) not in self.card.clip_lengths:
+            raise ValueError(
+                f"engine {self.card.name}: a clip of {len(frames)} frames; it takes {self.card.clip_lengths}"
+            )
+        sizes = {frame.size for frame in frames}
+        if len(sizes) > 1:
+            raise ValueError(f"engine {self.card.name}: frames of different sizes {sorted(sizes)} in one clip")
+        wanted = (len(frames), *frames[0].rgb.shape[:2])
+        if trust is not None and trust.shape != wanted:
+            raise ValueError(f"engine {self.card.name}: trust {trust.shape}; the clip is {wanted}")
+
+
+def held_range(held: DisparityRange | None, inverse_depth: Float32, trust: Float32) -> DisparityRange | None:
+    """The range to use for this clip: ``held`` if at most a tenth of the trusted pixels leave it, else a new one.
+
+    None, if nothing is trusted: the last range then says nothing about what is in the picture.
+    """
+    fresh = disparity_range(inverse_depth, trust)
+    if held is None or fresh is None:
+        return fresh
+    trusted = inverse_depth[trust > 0.5]
+    outside = np.mean((trusted < held.low) | (trusted > held.high))
+    narrow = (fresh.high - fresh.low) < 0.5 * (held.high - held.low)
+    return fresh if outside > 0.1 or narrow else held
+
+
+def condition(rgb: Float32, filled: Float32, trust: Float32) -> Condition:
+    """One clip, (T, h, w, 3) in [-1, 1] and (T, h, w) twice -> the network's input with a batch of 1."""
+    video = torch.from_numpy(rgb).permute(3, 0, 1, 2).unsqueeze(0).contiguous()
+    return Condition(video, torch.from_numpy(filled).unsqueeze(0), torch.from_numpy(trust).unsqueeze(0))
+
+
+def _rgb_at(clip: Clip, size: tuple[int, int]) -> Float32:
+    pictures = [cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA) for frame in clip.frames]
+    return (np.stack(pictures).astype(np.float32) / 127.5 - 1).astype(np.float32)
+
+
+def _partial_at(clip: Clip, trust: Float32 | None, size: tuple[int, int]) -> tuple[Float32, Float32]:
+    """(T, h, w) inverse depth and trust; both zero for a frame without sensor depth."""
+    nothing = np.zeros(size[::-1], np.float32)
+    pairs: list[Any] = [
+        (nothing, nothing)
+        if frame.sensor_depth is None
+        else inverse_depth_at(frame.sensor_depth, None if trust is None else trust[i], size)
+        for i, frame in enumerate(clip.frames)
+    ]
+    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+
+
+def lengths_up_to(longest: int) -> tuple[int, ...]:
+    """1, 5, 9, ... up to ``longest``: the clip lengths of the Wan codec."""
+    return tuple(range(1, longest + 1, GROUP))
