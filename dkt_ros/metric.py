@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.frames import Float32, MetricFit
+from dkt_ros.robust import Line, robust_line, robust_sigma
+from dkt_ros.scale_filter import Measured, ScaleFilter
 from dkt_ros.trust import TrustSettings, disagreement_gate, sensor_trust
 
 __all__ = [
@@ -28,10 +30,6 @@ IDENTITY_FIT = MetricFit(1.0, 0.0, 0.0, 0.0, 1.0, 0, True)
 
 #: Errors of neighbouring pixels are alike: so many count as one independent observation. A round number, not measured.
 CORRELATED_PIXELS = 100
-
-#: A sensor that sees through glass is too far, never too near. While several maps compete, a pixel on the far side of
-#: one costs at most this share of what a pixel on its near side costs.
-FAR_COST = 0.6
 
 _Array = NDArray[np.float64]
 
@@ -75,25 +73,11 @@ class ScaleSettings:
             )
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What one clip says: 1/z = value + scale * (disparity - centre), the two errors independent of each other."""
-
-    scale: float
-    value: float
-    centre: float
-    scale_variance: float
-    value_variance: float
-
-
 class ScaleEstimator:
     """One ``MetricFit`` per clip.
 
-    Each clip: trusted pixels where the model is smooth -> candidate maps through random pairs of pixels, judged by a
-    truncated cost that forgives values behind the map more than values before it (glass) -> iteratively reweighted
-    least squares (Tukey) in float64. The answer enters a Kalman filter over the clips with its own uncertainty: a
-    clip with few pixels or little spread moves it little. One clip far off the prediction (over three standard
-    deviations) is damped; a second one in a row that is far off too is a real change and is taken as it is.
+    Each clip: trusted pixels where the model is smooth, a robust line in float64 through them (``robust.robust_line``),
+    a filter over the clips (``scale_filter.ScaleFilter``).
 
     What ``update`` returns:
 
@@ -111,12 +95,9 @@ class ScaleEstimator:
 
     def reset(self) -> None:
         """Forget the history."""
-        self._state: _Array | None = None
-        self._covariance: _Array = np.zeros((2, 2))
-        self._centre = 0.0
+        self._filter = ScaleFilter(self.settings.wobble, self.settings.drift)
         self._last: MetricFit | None = None
         self._held = 0
-        self._surprised = False
 
     def update(self, disparity: Float32, sensor_depth: Float32 | None, trust: Float32 | None) -> MetricFit | None:
         """Fit one clip.
@@ -131,7 +112,7 @@ class ScaleEstimator:
         """
         if sensor_depth is None or trust is None:
             return self._fixed()
-        self._predict()
+        self._filter.predict()
         x, y, trusted = _samples(disparity, sensor_depth, trust, self.settings.max_samples)
         refusal = _too_little(x, y, trusted, self.settings)
         if refusal:
@@ -139,23 +120,22 @@ class ScaleEstimator:
         spread = float(np.diff(np.quantile(y, (0.05, 0.95)))[0] / np.median(y))
         if spread < self.settings.min_spread or np.ptp(x) < 1e-9 * max(1.0, float(np.abs(x).max())):
             return self._without_spread(x, y, spread, trusted)
-        fitted = _robust_line(x, y, self._state)
-        if fitted is None:
+        line = robust_line(x, y, self._filter.state)
+        if line is None:
             return self._refused(
                 "no positive scale fits: the model's disparity does not grow toward the camera", trusted
             )
-        scale, shift, weight, sigma = fitted
-        refusal = self._unbelievable(x, y, scale, shift, sigma)
-        measured = _measured(x, scale, shift, weight, sigma, trusted)
-        relative_error = float(np.sqrt(measured.scale_variance)) / scale
-        if not refusal and self._state is None and relative_error > self.settings.max_scale_error:
+        refusal = self._unbelievable(x, y, line.scale, line.shift, line.sigma)
+        measured = _measured(x, line, trusted)
+        relative_error = float(np.sqrt(measured.scale_variance)) / line.scale
+        if not refusal and self._last is None and relative_error > self.settings.max_scale_error:
             refusal = (
                 f"scale uncertain to {relative_error:.0%} (at most {self.settings.max_scale_error:.0%}): "
                 f"{trusted} trusted pixels with a depth spread of {spread:.1%}"
             )
         if refusal:
             return self._refused(refusal, trusted)
-        self._correct(measured)
+        self._filter.correct(measured)
         return self._accept(x, y, trusted, "")
 
     def _fixed(self) -> MetricFit | None:
@@ -174,88 +154,38 @@ class ScaleEstimator:
 
     def _without_spread(self, x: _Array, y: _Array, spread: float, trusted: int) -> MetricFit:
         reason = f"depth spread {spread:.1%} of the trusted pixels (at least {self.settings.min_spread:.1%})"
-        if self._state is None:
+        if self._filter.state is None:
             return self._refused(f"{reason}: scale and shift cannot be told apart", trusted)
-        scale, shift = self._state
+        scale, shift = self._filter.state
         centre = float(np.median(x))
         residual = y - scale * x - shift
         change = float(np.median(residual))
-        sigma = _mad(residual - change)
+        sigma = robust_sigma(residual - change)
         refusal = self._unbelievable(x, y, scale, shift + change, sigma)
         if refusal:
             return self._refused(refusal, trusted)
         variance = sigma**2 * CORRELATED_PIXELS / trusted
-        self._correct(_Measured(scale, scale * centre + shift + change, centre, np.inf, variance))
+        self._filter.correct(Measured(scale, scale * centre + shift + change, centre, np.inf, variance))
         return self._accept(x, y, trusted, f"scale held: {reason}")
 
-    def _predict(self) -> None:
-        """One clip later scale and shift may have drifted."""
-        if self._state is None or self._last is None:
-            return
-        scale, shift = self._state
-        # Drift of the scale turns the map about a typical 1/z of the scene, drift of the value lifts it there.
-        centre = self._centre
-        lift = self.settings.drift * (scale * centre + shift)
-        turn = self.settings.drift * scale
-        self._covariance = self._covariance + _uncentred(turn**2, lift**2, centre)
-
-    def _correct(self, measured: _Measured) -> None:
-        self._centre = measured.centre
-        wobble = self.settings.wobble
-        noise = np.array(
-            [
-                measured.scale_variance + (wobble * measured.scale) ** 2,
-                measured.value_variance + (wobble * measured.value) ** 2,
-            ]
-        )
-        seen = np.array([measured.scale, measured.value])
-        if self._state is None:
-            self._set(seen, np.diag(noise), measured.centre)
-            return
-        observe = np.array([[1.0, 0.0], [measured.centre, 1.0]])
-        expected, covariance = observe @ self._state, observe @ self._covariance @ observe.T
-        rows = np.isfinite(noise)
-        innovation = (seen - expected)[rows]
-        total = covariance[np.ix_(rows, rows)] + np.diag(noise[rows])
-        distance = float(np.sqrt(innovation @ np.linalg.solve(total, innovation)))
-        surprised = distance > 3
-        if surprised and self._surprised and rows.all():
-            self._set(seen, np.diag(noise), measured.centre)
-            self._surprised = False
-            return
-        if surprised:
-            total = covariance[np.ix_(rows, rows)] + np.diag(noise[rows]) * distance**2
-        self._surprised = surprised
-        gain = np.linalg.solve(total, covariance[rows]).T
-        self._set(expected + gain @ innovation, covariance - gain @ covariance[rows], measured.centre)
-
-    def _set(self, centred: _Array, covariance: _Array, centre: float) -> None:
-        """Take over scale and value at ``centre`` as the state (scale, shift)."""
-        back = np.array([[1.0, 0.0], [-centre, 1.0]])
-        self._state = back @ centred
-        self._covariance = back @ covariance @ back.T
-
     def _accept(self, x: _Array, y: _Array, trusted: int, reason: str) -> MetricFit:
-        assert self._state is not None
-        scale, shift = (float(each) for each in self._state)
+        scale, shift = self._filter.state or (np.nan, np.nan)
         if not (np.isfinite(scale) and scale > 0 and np.isfinite(shift)):
-            self._state = None
+            self.reset()
             return self._refused(f"scale {scale:.3g}, shift {shift:.3g}: not positive and finite", trusted)
         residual = y - scale * x - shift
-        sigma = _mad(residual)
+        sigma = robust_sigma(residual)
         inliers = float(np.mean(np.abs(residual) <= 3 * sigma))
-        error = float(np.sqrt(max(0.0, self._covariance[0, 0])))
         self._held = 0
-        self._last = MetricFit(scale, shift, error, sigma, inliers, trusted, True, reason)
+        self._last = MetricFit(scale, shift, self._filter.scale_sigma, sigma, inliers, trusted, True, reason)
         return self._last
 
     def _refused(self, reason: str, trusted: int) -> MetricFit:
-        if self._last is not None and self._state is not None:
+        if self._last is not None:
             self._held += 1
             if self._held <= self.settings.hold_clips:
                 held = f"held (clip {self._held} of {self.settings.hold_clips}): {reason}"
-                error = float(np.sqrt(max(0.0, self._covariance[0, 0])))
-                return replace(self._last, scale_sigma=error, pixels=trusted, reason=held)
+                return replace(self._last, scale_sigma=self._filter.scale_sigma, pixels=trusted, reason=held)
             self.reset()
         fixed = self._fixed()
         if fixed is not None:
@@ -313,69 +243,10 @@ def _too_little(x: _Array, y: _Array, trusted: int, settings: ScaleSettings) -> 
     return ""
 
 
-def _robust_line(x: _Array, y: _Array, state: _Array | None) -> tuple[float, float, _Array, float] | None:
-    """Scale, shift, weights and robust sigma of y = scale * x + shift with scale > 0; None if there is none."""
-    tolerance = 0.03 * float(np.median(y))
-    start = _best_candidate(x, y, tolerance, state)
-    if start is None:
-        return None
-    scale, shift = start
-    residual = y - scale * x - shift
-    sigma = max(_mad(residual[np.abs(residual) < 3 * tolerance]), 1e-6 * tolerance)
-    weight = np.ones_like(y)
-    for _ in range(12):
-        weight = np.square(np.maximum(0.0, 1 - np.square(residual / (4.685 * sigma))))
-        total = weight.sum()
-        mean_x, mean_y = weight @ x / total, weight @ y / total
-        dx = x - mean_x
-        variance = weight @ (dx * dx)
-        if variance <= 0:
-            return None
-        before = scale
-        scale = float(weight @ (dx * (y - mean_y)) / variance)
-        shift = float(mean_y - scale * mean_x)
-        residual = y - scale * x - shift
-        sigma = max(_mad(residual[weight > 0]), 1e-6 * tolerance)
-        if abs(scale - before) < 1e-6 * abs(scale):
-            break
-    return (scale, shift, weight, sigma) if np.isfinite(scale) and scale > 0 else None
-
-
-def _best_candidate(x: _Array, y: _Array, tolerance: float, state: _Array | None) -> tuple[float, float] | None:
-    """The map, among those through random pairs of pixels and the history's, that most pixels support."""
-    random = np.random.default_rng(0)
-    first, second = random.integers(0, x.size, (2, 400))
-    apart = np.abs(x[first] - x[second]) > 0.2 * np.diff(np.quantile(x, (0.05, 0.95)))[0]
-    first, second = first[apart], second[apart]
-    scale = (y[first] - y[second]) / (x[first] - x[second])
-    shift = y[first] - scale * x[first]
-    if state is not None:
-        scale, shift = np.append(scale, state[0]), np.append(shift, state[1])
-    positive = scale > 0
-    if not positive.any():
-        return None
-    scale, shift = scale[positive], shift[positive]
-    judges = random.permutation(x.size)[:1000]
-    residual = (y[judges] - scale[:, None] * x[judges] - shift[:, None]) / tolerance
-    cost = np.minimum(np.square(residual), np.where(residual < 0, FAR_COST, 1.0)).mean(1)
-    best = int(np.argmin(cost))
-    return float(scale[best]), float(shift[best])
-
-
-def _measured(x: _Array, scale: float, shift: float, weight: _Array, sigma: float, trusted: int) -> _Measured:
-    """The fit about the weighted mean disparity, where the errors of scale and value are independent."""
-    total = weight.sum()
-    centre = float(weight @ x / total)
-    variance = float(weight @ np.square(x - centre) / total)
-    per_observation = sigma**2 / max(1.0, trusted * float(total / x.size) / CORRELATED_PIXELS)
-    return _Measured(scale, scale * centre + shift, centre, per_observation / variance, per_observation)
-
-
-def _uncentred(turn: float, lift: float, centre: float) -> _Array:
-    """Covariance of (scale, shift) from independent variances of the scale and of the value at ``centre``."""
-    return np.array([[turn, -centre * turn], [-centre * turn, lift + centre**2 * turn]])
-
-
-def _mad(residual: _Array) -> float:
-    """1.4826 times the median absolute value: the standard deviation of normal residuals about 0."""
-    return 1.4826 * float(np.median(np.abs(residual))) if residual.size else 0.0
+def _measured(x: _Array, line: Line, trusted: int) -> Measured:
+    """The line about the weighted mean disparity, where the errors of scale and value are independent."""
+    total = line.weight.sum()
+    centre = float(line.weight @ x / total)
+    variance = float(line.weight @ np.square(x - centre) / total)
+    per_observation = line.sigma**2 / max(1.0, trusted * float(total / x.size) / CORRELATED_PIXELS)
+    return Measured(line.scale, line.scale * centre + line.shift, centre, per_observation / variance, per_observation)
