@@ -10,11 +10,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from dkt_ros import geometry
 from dkt_ros.frames import Estimate, Float32, Intrinsics, UInt8
-from dkt_ros.messages import header, payload
+from dkt_ros.messages import header, room
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,22 @@ def make_cloud(estimate: Estimate, layout: str = "organised", stride: int = 1) -
     if estimate.depth is None or frame.intrinsics is None:
         raise ValueError("a cloud needs metric depth and intrinsics")
     every = (slice(None, None, stride), slice(None, None, stride))
-    normals = None if estimate.normals is None else estimate.normals[every]
-    chosen = CLOUD_LAYOUTS[layout]
-    points = _points(estimate.depth[every], _strided(frame.intrinsics, stride), frame.rgb[every], normals, chosen)
-    if not chosen.organised:
-        known = np.isfinite(points[..., 2])
-        if chosen.has_normals:
-            known &= np.isfinite(points[..., chosen.fields["normal_x"]])
-        points = points[known][None]
-    return _message(points, chosen, frame.stamp_ns, frame.frame_id)
+    depth, rgb = estimate.depth[every], np.ascontiguousarray(frame.rgb[every])
+    normals = np.full((*depth.shape, 3), np.nan, np.float32) if estimate.normals is None else estimate.normals[every]
+    camera, chosen = _strided(frame.intrinsics, stride), CLOUD_LAYOUTS[layout]
+    if chosen.organised:
+        message, points = _message(depth.shape, chosen, frame.stamp_ns, frame.frame_id)
+        _fill(points, depth, camera, rgb, normals, chosen)
+        return message
+    known = np.isfinite(depth)
+    if chosen.has_normals:
+        known &= np.isfinite(normals[..., 0])
+    grid = np.empty((*depth.shape, chosen.words), np.float32)
+    _fill(grid, depth, camera, rgb, normals, chosen)
+    message, points = _message((1, int(known.sum())), chosen, frame.stamp_ns, frame.frame_id)
+    # mode="clip" writes to ``out`` directly; the indices are in range anyway
+    np.take(grid.reshape(-1, chosen.words), np.flatnonzero(known), axis=0, out=points[0], mode="clip")
+    return message
 
 
 def _strided(camera: Intrinsics, stride: int) -> Intrinsics:
@@ -83,25 +91,37 @@ def _strided(camera: Intrinsics, stride: int) -> Intrinsics:
     return Intrinsics(camera.fx / stride, camera.fy / stride, camera.cx / stride, camera.cy / stride, width, height)
 
 
-def _points(depth: Float32, camera: Intrinsics, rgb: UInt8, normals: Float32 | None, layout: CloudLayout) -> Float32:
-    """(H, W, words) float32."""
-    points = np.empty((*depth.shape, layout.words), np.float32)
-    points[..., :3] = geometry.unproject(depth, camera)
+def _fill(
+    points: Float32, depth: Float32, camera: Intrinsics, rgb: UInt8, normals: Float32, layout: CloudLayout
+) -> None:
+    """Write (H, W, words). With mixChannels, since field by field costs numpy several times as much."""
+    sources: dict[str, Float32] = {"x": geometry.unproject(depth, camera)}
     if layout.has_colour:
-        red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-        points.view(np.uint32)[..., layout.fields["rgb"]] = red << 16 | green << 8 | blue
+        sources["rgb"] = _packed(rgb)
     if layout.has_normals:
-        first = layout.fields["normal_x"]
-        points[..., first : first + 3] = np.nan if normals is None else normals
+        sources["normal_x"] = np.ascontiguousarray(normals)
     if "curvature" in layout.fields:
-        points[..., layout.fields["curvature"]] = np.nan
-    return points
+        sources["curvature"] = np.full((*depth.shape, 1), np.nan, np.float32)
+    pairs, channel = [], 0
+    for name, source in sources.items():
+        for offset in range(source.shape[2]):
+            pairs += [channel + offset, layout.fields[name] + offset]
+        channel += source.shape[2]
+    cv2.mixChannels(list(sources.values()), [points], pairs)
 
 
-def _message(points: Float32, layout: CloudLayout, stamp: int, frame_id: str) -> Any:
+def _packed(rgb: UInt8) -> Float32:
+    """(H, W, 1): blue, green, red, 0 in the bytes of one float32."""
+    packed = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
+    packed[..., 3] = 0
+    return packed.view(np.float32)
+
+
+def _message(size: tuple[int, int], layout: CloudLayout, stamp: int, frame_id: str) -> tuple[Any, Float32]:
+    """A PointCloud2 of (height, width) points and the (height, width, words) float32 array of them to be filled."""
     from sensor_msgs.msg import PointCloud2, PointField
 
-    height, width = points.shape[:2]
+    height, width = size
     message = PointCloud2(header=header(stamp, frame_id), height=height, width=width)
     message.fields = [
         PointField(name=name, offset=4 * word, datatype=PointField.FLOAT32, count=1)
@@ -111,5 +131,5 @@ def _message(points: Float32, layout: CloudLayout, stamp: int, frame_id: str) ->
     message.row_step = message.point_step * width
     message.is_bigendian = sys.byteorder == "big"
     message.is_dense = not layout.organised
-    message.data = payload(points)
-    return message
+    points = room(message, message.row_step * height).view(np.float32).reshape(height, width, layout.words)
+    return message, points
