@@ -51,7 +51,7 @@ class ScriptedEngine:
         if self.broken:
             self.broken(self.calls)
         self.calls += 1
-        inverse = np.stack([1 / true_depth(each.stamp_ns // 100_000_000) for each in clip.frames])
+        inverse = np.stack([1 / true_depth(each.stamp_ns // 100_000_000 % 1000) for each in clip.frames])
         scale, shift = (1 + 0.1 * (self.calls % 3), 0.2 * (self.calls % 2)) if self.changing else (1.0, 0.0)
         normals = None
         if self.normals:

@@ -9,7 +9,7 @@ import pytest
 from dkt_ros.bag_frames import CameraTopics, find_camera, read_frames
 from dkt_ros.bags import Bag, BagError, BagWriter
 from dkt_ros.evaluation import topics
-from dkt_ros.evaluation.bag_writer import MessageMaker, write_sequence
+from dkt_ros.evaluation.bag_writer import START_NS, MessageMaker, write_sequence
 from dkt_ros.frames import Intrinsics
 
 from . import rendered
@@ -58,7 +58,7 @@ def test_a_bag_of_a_sequence_gives_its_frames(tmp_path: Path) -> None:
     sequence = rendered.sequence(5)
     with Bag(write_sequence(sequence, tmp_path / "bag")) as bag:
         frames = list(read_frames(bag, find_camera(bag.topics)))
-    assert [frame.stamp_ns for frame in frames] == list(sequence.stamps_ns)
+    assert [frame.stamp_ns for frame in frames] == list(START_NS + sequence.stamps_ns)
     for frame, original in zip(frames, sequence.frames(), strict=True):
         assert frame.frame_id == topics.OPTICAL_FRAME
         assert frame.intrinsics == original.intrinsics

@@ -2,11 +2,12 @@
 
     python -m dkt_ros.evaluation.bag_writer data/sequence_009900.npz dkt_ros/resources/demo
 
-Topics and encodings (all stamps are those of the sequence, frame_id is ``camera_color_optical_frame``):
+Topics and encodings (stamps: the sequence's after ``START_NS``; frame_id: ``camera_color_optical_frame``):
 
 * ``/camera/color/image_raw/compressed``: JPEG, quality 95; ``/camera/color/camera_info``;
 * ``/camera/aligned_depth_to_color/image_raw``: 16UC1 millimetres, 0 for holes, as a RealSense driver gives it;
-* ``/ground_truth/depth``: 32FC1 metres, NaN unknown, rounded to 1/8192 m so that it compresses;
+* ``/ground_truth/depth``: 32FC1 metres, NaN unknown; rounded to 1/4096 m up to 1.6 m and to 1/128 m beyond (where
+  nothing is scored), so that it compresses;
 * ``/ground_truth/normals``: rgb8, see ``topics.normals_to_rgb``;
 * ``/ground_truth/transparent``: mono8, 255 = transparent;
 * ``/tf``: the camera in ``world`` (z up, table top at z = 0).
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from dkt_ros.training.sequences import Sequence
 
 JPEG_QUALITY = 95
-TRUE_DEPTH_STEPS_PER_METRE = 8192
+#: Sequences begin at 0, which ROS takes for "no time"; bags begin on 1 January 2026.
+START_NS = 1_767_225_600 * 10**9
+#: Steps per metre of the ground truth up to here and beyond.
+FINE_STEPS, FINE_UP_TO_M, COARSE_STEPS = 4096, 1.6, 128
 
 
 def write_sequence(sequence: Sequence, folder: Path | str) -> Path:
@@ -42,9 +46,8 @@ def write_sequence(sequence: Sequence, folder: Path | str) -> Path:
     folder = Path(folder)
     with BagWriter(folder) as bag:
         make = MessageMaker(bag.types)
-        for index, stamp in enumerate(int(s) for s in sequence.stamps_ns):
+        for index, stamp in enumerate(START_NS + int(s) for s in sequence.stamps_ns):
             rgb, depth, sensor = sequence.rgb[index], sequence.depth[index], sequence.sensor_depth[index]
-            true_depth = np.rint(depth * TRUE_DEPTH_STEPS_PER_METRE) / np.float32(TRUE_DEPTH_STEPS_PER_METRE)
             normals = topics.normals_to_rgb(sequence.normals[index].astype(np.float32))
             transparent = sequence.transparent[index].astype(np.uint8) * 255
             info = make.camera_info(stamp, sequence.intrinsics)
@@ -54,13 +57,18 @@ def write_sequence(sequence: Sequence, folder: Path | str) -> Path:
                 topics.IMAGE: make.jpeg(stamp, rgb),
                 topics.DEPTH_INFO: info,
                 topics.DEPTH: make.image(stamp, "16UC1", _millimetres(sensor)),
-                topics.TRUE_DEPTH: make.image(stamp, "32FC1", true_depth.astype(np.float32)),
+                topics.TRUE_DEPTH: make.image(stamp, "32FC1", _rounded(depth)),
                 topics.TRUE_NORMALS: make.image(stamp, "rgb8", normals),
                 topics.TRUE_TRANSPARENT: make.image(stamp, "mono8", transparent),
             }
             for topic, message in messages.items():
                 bag.write(topic, message, stamp)
     return folder
+
+
+def _rounded(depth: Float32) -> Float32:
+    steps = np.where(depth <= FINE_UP_TO_M, FINE_STEPS, COARSE_STEPS)
+    return (np.rint(depth * steps) / steps).astype(np.float32)
 
 
 def _millimetres(depth: Float32) -> NDArray[np.uint16]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR, baselines
 from dkt_ros.evaluation.metrics import mean_of
-from dkt_ros.evaluation.protocols import Answer, Range, Reference, score
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer
 from dkt_ros.fills import CLASSICAL_FILLS
 from dkt_ros.frames import Estimate, Float32, Frame
 
@@ -73,11 +74,10 @@ def evaluate(
         )
     frames = [recording.frames[index] for index in kept]
     reference = _subset(recording.reference, kept)
-    scores: Scores = {}
-    for answer in _answers([by_stamp[frame.stamp_ns] for frame in frames]):
-        scores[answer.method] = score(answer, reference, limits)
-    for answer in baselines(frames, reference.transparent, progress):
-        scores[answer.method] = score(answer, reference, limits)
+    scorer = Scorer(reference, limits)
+    ours = _answers([by_stamp[frame.stamp_ns] for frame in frames])
+    theirs = baselines(frames, reference.transparent, progress)
+    scores = {answer.method: scorer.score(answer) for answer in chain(ours, theirs)}
     return VideoScores(
         recording.name, len(recording.frames), len(kept), scores, recording.problem, dict(recording.counts)
     )

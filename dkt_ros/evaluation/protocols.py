@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.evaluation.metrics import DepthScores, Mask, depth_scores, frame_mean, normal_scores
+from dkt_ros.evaluation.metrics import Mask, depth_scores, frame_means, normal_scores
 from dkt_ros.frames import Float32
 
 #: What is written beside the numbers, in words.
@@ -59,18 +59,6 @@ class Reference:
     transparent: Mask
     sensor_depth: Float32 | None = None
     normals: NDArray[np.floating[Any]] | None = None
-
-    def regions(self, limits: Range) -> dict[str, Mask]:
-        """The sets of pixels that are scored, by name: "all", "transparent", "opaque" and, with a sensor, the part of
-        the last two where the sensor returned something ("transparent_seen", "opaque_seen")."""
-        with np.errstate(invalid="ignore"):
-            valid = np.isfinite(self.depth) & (self.depth >= limits.near_m) & (self.depth <= limits.far_m)
-        regions = {"all": valid, "transparent": valid & self.transparent, "opaque": valid & ~self.transparent}
-        if self.sensor_depth is not None:
-            seen = np.isfinite(self.sensor_depth) & (self.sensor_depth > 0)
-            regions["transparent_seen"] = regions["transparent"] & seen
-            regions["opaque_seen"] = regions["opaque"] & seen
-        return regions
 
 
 @dataclass(frozen=True)
@@ -129,46 +117,72 @@ def aligned_depth(disparity: Float32, alignment: Alignment) -> Float32:
     return np.asarray(1.0 / np.maximum(inverse, LOWEST_DISPARITY), np.float32)
 
 
-def score(answer: Answer, reference: Reference, limits: Range) -> dict[str, Any]:
-    """All protocols for one method and one video, as plain values ready for JSON.
+class Scorer:
+    """Scores answers about one video under all protocols; what depends on the ground truth only is computed once.
 
-    Returns ``{"A": {"alignment", "all"}, "B": {"transparent"}, "C": {region: ...}, "normals": {region: ...}}``; every
-    leaf is a ``DepthScores`` or ``NormalScores`` as a dict, "A", "B" and "C" with ``frame_mean`` and, where aligned,
-    ``rmse_capped_m``.
-
-    Raises:
-        ValueError: the answer's shape is not the reference's.
+    Attributes:
+        regions: the sets of pixels that are scored, by name, each (T, H, W) bool: "all", "transparent", "opaque" and,
+            with a sensor, the part of the last two where it returned something: "transparent_seen", "opaque_seen".
     """
-    regions = reference.regions(limits)
-    result: dict[str, Any] = {"A": {}, "B": {}, "C": {}, "normals": {}}
-    disparity = answer.disparity
-    if disparity is None and answer.depth is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            disparity = np.where(answer.depth > 0, 1.0 / answer.depth, np.nan).astype(np.float32)
-    if disparity is not None:
-        alignment = align_disparity(disparity, reference.depth, regions["all"])
+
+    def __init__(self, reference: Reference, limits: Range) -> None:
+        self._reference, self._limits = reference, limits
+        depth, transparent = reference.depth, reference.transparent
+        with np.errstate(invalid="ignore"):
+            valid = np.isfinite(depth) & (depth >= limits.near_m) & (depth <= limits.far_m)
+        self.regions = {"all": valid, "transparent": valid & transparent, "opaque": valid & ~transparent}
+        if reference.sensor_depth is not None:
+            seen = np.isfinite(reference.sensor_depth) & (reference.sensor_depth > 0)
+            self.regions["transparent_seen"] = self.regions["transparent"] & seen
+            self.regions["opaque_seen"] = self.regions["opaque"] & seen
+        # From here on only valid pixels, as one long row.
+        self._depth = depth[valid]
+        self._rows = {name: region[valid] for name, region in self.regions.items()}
+        self._frame = np.nonzero(valid.reshape(len(valid), -1))[0]
+
+    def score(self, answer: Answer) -> dict[str, Any]:
+        """Plain values, ready for JSON.
+
+        Returns ``{"A": {"alignment", "all"}, "B": {"transparent"}, "C": {region: ...}, "normals": {region: ...}}``;
+        every leaf is a ``DepthScores`` or ``NormalScores`` as a dict, "A", "B" and "C" with ``frame_mean`` and, where
+        aligned, ``rmse_capped_m``.
+
+        Raises:
+            ValueError: the answer's shape is not the reference's.
+        """
+        result: dict[str, Any] = {"A": {}, "B": {}, "C": {}, "normals": {}}
+        for array in (answer.depth, answer.disparity):
+            if array is not None and array.shape != self._reference.depth.shape:
+                raise ValueError(
+                    f"{answer.method}: {array.shape}, but the ground truth is {self._reference.depth.shape}"
+                )
+        depth = None if answer.depth is None else answer.depth[self.regions["all"]]
+        if answer.disparity is not None:
+            self._aligned(answer.disparity[self.regions["all"]], result)
+        elif depth is not None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                self._aligned(np.where(depth > 0, 1.0 / depth, np.nan).astype(np.float32), result)
+        if depth is not None:
+            result["C"] = {name: self._leaf(depth, name) for name in self._rows}
+        if answer.normals is not None and self._reference.normals is not None:
+            result["normals"] = {
+                name: asdict(normal_scores(answer.normals, self._reference.normals, self.regions[name]))
+                for name in ("all", "transparent", "opaque")
+            }
+        return result
+
+    def _aligned(self, disparity: Float32, result: dict[str, Any]) -> None:
+        """Protocols A and B."""
+        alignment = align_disparity(disparity, self._depth, self._rows["all"])
         result["A"]["alignment"] = asdict(alignment)
         depth = np.full_like(disparity, np.nan) if alignment.flag else aligned_depth(disparity, alignment)
         for protocol, region in (("A", "all"), ("B", "transparent")):
-            leaf = _scored(depth, reference.depth, regions[region])
+            leaf = self._leaf(depth, region)
             leaf["flag"] = leaf["flag"] and (alignment.flag or leaf["flag"])
-            capped = depth_scores(np.minimum(depth, np.float32(limits.far_m)), reference.depth, regions[region])
-            leaf["rmse_capped_m"] = capped.rmse_m
+            capped = np.minimum(depth, np.float32(self._limits.far_m))
+            leaf["rmse_capped_m"] = depth_scores(capped, self._depth, self._rows[region]).rmse_m
             result[protocol][region] = leaf
-    if answer.depth is not None:
-        result["C"] = {name: _scored(answer.depth, reference.depth, mask) for name, mask in regions.items()}
-    if answer.normals is not None and reference.normals is not None:
-        result["normals"] = {
-            name: asdict(normal_scores(answer.normals, reference.normals, regions[name]))
-            for name in ("all", "transparent", "opaque")
-        }
-    return result
 
-
-def _scored(depth: Float32, reference: Float32, region: Mask) -> dict[str, Any]:
-    pooled: DepthScores = depth_scores(depth, reference, region)
-    per_frame = frame_mean(depth, reference, region)
-    return {
-        **asdict(pooled),
-        "frame_mean": {"rel": per_frame.rel, "rmse_m": per_frame.rmse_m, "mae_m": per_frame.mae_m},
-    }
+    def _leaf(self, depth: Float32, region: str) -> dict[str, Any]:
+        pooled = asdict(depth_scores(depth, self._depth, self._rows[region]))
+        return {**pooled, "frame_mean": frame_means(depth, self._depth, self._rows[region], self._frame)}

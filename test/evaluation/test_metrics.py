@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dkt_ros.evaluation.metrics import depth_scores, frame_mean, mean_of, normal_scores
+from dkt_ros.evaluation.metrics import depth_scores, frame_means, mean_of, normal_scores
 
 
 def grid(*rows: list[float]) -> np.ndarray:
@@ -67,7 +67,10 @@ def test_frame_mean_weights_frames_and_leaves_empty_ones_out() -> None:
     reference[2] = np.nan
     predicted = np.array([[[1.1, np.nan]], [[1.3, 1.3]], [[5.0, 5.0]]], np.float32)
     region = np.ones_like(reference, bool)
-    assert frame_mean(predicted, reference, region).rel == pytest.approx(0.2, rel=1e-5)
+    frame = np.arange(3)[:, None, None] * np.ones((1, 1, 2), int)
+    means = frame_means(predicted, reference, region, frame)
+    assert means["rel"] == means["mae_m"] == pytest.approx(0.2, rel=1e-5)
+    assert frame_means(predicted, reference, region & False, frame) == {}
     assert depth_scores(predicted, reference, region).rel == pytest.approx((0.1 + 0.3 + 0.3) / 3, rel=1e-5)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dkt_ros.evaluation.protocols import Answer, Range, Reference, align_disparity, aligned_depth, score
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer, align_disparity, aligned_depth
 
 PARITY = Path(__file__).parents[2] / "../shared/parity/dvd/eval_protocol.npz"
 LIMITS = Range()
@@ -19,6 +19,10 @@ def reference(frames: int = 3) -> Reference:
     sensor = np.where(transparent, depth + 0.1, depth).astype(np.float32)
     sensor[:, :3, 3:5] = np.nan
     return Reference("slope", depth, transparent, sensor)
+
+
+def score(answer: Answer, truth: Reference, limits: Range) -> dict:
+    return Scorer(truth, limits).score(answer)
 
 
 def test_a_forgives_scale_and_shift_c_does_not() -> None:
@@ -64,9 +68,9 @@ def test_c_regions() -> None:
 def test_ground_truth_out_of_range_is_not_scored() -> None:
     truth = reference()
     near = Range(0.3, 0.8)
-    assert truth.regions(near)["all"].sum() < truth.regions(LIMITS)["all"].sum()
+    assert Scorer(truth, near).regions["all"].sum() < Scorer(truth, LIMITS).regions["all"].sum()
     truth.depth[:, 0] = np.nan
-    assert not truth.regions(LIMITS)["all"][:, 0].any()
+    assert not Scorer(truth, LIMITS).regions["all"][:, 0].any()
 
 
 def test_swapped_near_and_far_is_reported_never_used() -> None:
@@ -98,6 +102,12 @@ def test_an_alignment_that_was_refused_cannot_be_applied() -> None:
     truth = reference()
     with pytest.raises(ValueError, match="swapped"):
         aligned_depth(truth.depth, align_disparity(truth.depth, truth.depth, truth.depth > 0))
+
+
+def test_an_answer_of_another_shape_is_refused() -> None:
+    truth = reference()
+    with pytest.raises(ValueError, match=r"small: \(3, 5, 8\), but the ground truth is \(3, 6, 8\)"):
+        score(Answer("small", depth=truth.depth[:, :5]), truth, LIMITS)
 
 
 def test_range_must_ascend() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dkt_ros.bags import Bag, BagWriter
 from dkt_ros.evaluation import topics
-from dkt_ros.evaluation.bag_writer import write_sequence
+from dkt_ros.evaluation.bag_writer import START_NS, write_sequence
 from dkt_ros.evaluation.recordings import RecordingError, find_recordings, load_recording
 from dkt_ros.training.sequences import save_sequence
 
@@ -21,8 +21,8 @@ def test_npz_and_bag_agree(tmp_path: Path) -> None:
     save_sequence(tmp_path / "sequence_000001.npz", sequence)
     a = load_recording(tmp_path / "sequence_000001.npz")
     b = load_recording(write_sequence(sequence, tmp_path / "bag"))
-    assert [f.stamp_ns for f in a.frames] == [f.stamp_ns for f in b.frames]
-    np.testing.assert_allclose(a.reference.depth, b.reference.depth, atol=1 / 16000)
+    assert [START_NS + f.stamp_ns for f in a.frames] == [f.stamp_ns for f in b.frames]
+    np.testing.assert_allclose(a.reference.depth, b.reference.depth, atol=1 / 8000)
     np.testing.assert_array_equal(a.reference.transparent, b.reference.transparent)
     np.testing.assert_allclose(a.reference.sensor_depth, b.reference.sensor_depth, atol=0.00051)
     np.testing.assert_allclose(a.reference.normals, b.reference.normals, atol=0.01)
