@@ -178,7 +178,8 @@ def _screened_laplace(mean: Float32, share: Float32, model: Float32, decay: floa
     """Minimise ``sum w (c - mean)^2 + (1 - share) c^2 / decay^2 + sum over neighbours g (c - c')^2`` by conjugate
     gradients.
 
-    ``w`` is large where a cell is known, and small at steps of the model, where its blur is no error of its surface.
+    ``w`` is large where a cell is known, small at steps of the model, where its blur is no error of its surface, and
+    small where few cells around are known.
     """
     across, down = _conductance(model, step)
     open_sides = np.ones_like(mean)
@@ -186,7 +187,9 @@ def _screened_laplace(mean: Float32, share: Float32, model: Float32, decay: floa
     np.minimum(open_sides[:, 1:], across, out=open_sides[:, 1:])
     np.minimum(open_sides[:-1], down, out=open_sides[:-1])
     np.minimum(open_sides[1:], down, out=open_sides[1:])
-    weight = share * (10.0 * open_sides + np.float32(1e-4))
+    # Specks of sensor inside a hole, mostly what the gate overlooked, must not colour it; a rim is half surrounded.
+    support = np.square(np.asarray(cv2.blur(share, (7, 7)), np.float32))
+    weight = share * support * (20.0 * open_sides + np.float32(1e-4))
     screen = weight + (1 - share) * np.float32(1 / decay**2)
     diagonal = screen.copy()
     diagonal[:, :-1] += across

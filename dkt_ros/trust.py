@@ -9,6 +9,7 @@ Pixel distances in the settings are of a picture 640 wide and scale with its wid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,6 +45,8 @@ class TrustSettings:
         gate_nearer: a sensor value nearer than the model needs this many times the evidence, since glass makes sensors
             see too far; what is nearer is mostly an object that the model missed.
         gate_area: cells that must disagree together.
+        gate_islands: what is left of the sensor in regions smaller than this, cut off from the rest, must agree with
+            the model like a rim, or goes too.
         gate_growth: how many cells a disagreeing region may grow over cells that disagree a third as much.
     """
 
@@ -60,6 +63,7 @@ class TrustSettings:
     gate_relative: float = 0.02
     gate_nearer: float = 1.5
     gate_area: int = 6
+    gate_islands: int = 30
     gate_growth: int = 4
 
     def __post_init__(self) -> None:
@@ -202,12 +206,12 @@ def _drop_flicker(
 
 def _in_cells(trust: Float32, sensor_depth: Float32, model_depth: Float32, size: int) -> tuple[Float32, Float32, _Mask]:
     """Means of 1/z of the trusted sensor and of the model per cell, and where both are known."""
-    trusted = trust > 0.5
+    trusted = (trust > 0.5) & np.isfinite(sensor_depth)
     inverse = cv2.copyTo(np.reciprocal(sensor_depth), trusted.view(np.uint8), np.zeros_like(sensor_depth))
     share = cell_means(trusted.astype(np.float32), size)
     sensor = cell_means(np.asarray(inverse, np.float32), size) / np.maximum(share, np.float32(1e-6))
     model = cell_means(np.reciprocal(model_depth), size)
-    return sensor, model, (share >= 0.25) & np.isfinite(model)
+    return sensor, model, (share > 0) & np.isfinite(model)
 
 
 def _disagreement(sensor: Float32, model: Float32, known: _Mask, settings: TrustSettings) -> NDArray[np.uint8]:
@@ -232,7 +236,16 @@ def _disagreement(sensor: Float32, model: Float32, known: _Mask, settings: Trust
         for _ in range(settings.gate_growth):
             region = np.asarray(cv2.dilate(region, kernel), np.uint8) & (weak | region)
         rejected |= region
-    return rejected
+    return rejected | _islands(known & (rejected == 0), relative, 0.35 * limit, settings.gate_islands)
+
+
+def _islands(kept: _Mask, relative: Float32, limit: float, area: int) -> NDArray[np.uint8]:
+    """(h, w) uint8: small regions, cut off by holes and rejected cells, that disagree on average."""
+    count, regions, statistics, _ = cv2.connectedComponentsWithStats(kept.astype(np.uint8), connectivity=8)
+    labels = np.asarray(regions)
+    lost = (statistics[:, cv2.CC_STAT_AREA] < area) & (np.abs(_mean_by_label(relative, labels, count)) > limit)
+    lost[0] = False
+    return np.asarray(lost[labels], np.uint8)
 
 
 def _standing_out(
@@ -258,7 +271,7 @@ def _standing_out(
     return np.asarray(keep[labels], np.uint8)
 
 
-def _mean_by_label(values: Float32, labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+def _mean_by_label(values: Float32, labels: NDArray[Any], count: int) -> NDArray[np.float64]:
     """(count,) means; NaN for labels that do not occur."""
     total = np.bincount(labels.ravel(), values.ravel(), minlength=count)[:count]
     pixels = np.bincount(labels.ravel(), minlength=count)

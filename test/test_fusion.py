@@ -105,6 +105,14 @@ def test_two_surfaces_beside_a_hole_each_extend_their_own_correction():
     assert np.abs(fused.depth / truth - 1)[200:280, 332:].max() < 0.006
 
 
+def test_a_wrong_speck_inside_a_hole_does_not_colour_it():
+    sensor, _, model, _ = table_with_hole(amount=0.0)
+    sensor[236:242, 316:322] = 1.2 * table()[236:242, 316:322]
+    fused = fuse(sensor, np.isfinite(sensor).astype(np.float32), model)
+    around = HOLE & np.isnan(sensor)
+    assert np.abs(fused.depth / model - 1)[around].max() < 0.01
+
+
 def test_noise_of_the_sensor_is_not_smeared_into_the_hole():
     sensor, trust, _, truth = table_with_hole()
     fused = fuse(noisy(sensor), trust, truth)

@@ -148,6 +148,16 @@ def test_a_few_pixels_are_no_region():
     assert gated(sensor, table()).all()
 
 
+def test_specks_of_background_left_inside_a_hole_go_too_and_right_ones_stay():
+    sensor, model = table(), table()
+    model[200:280, 300:380] /= 1.06
+    sensor[196:284, 296:384] = np.nan
+    sensor[220:226, 320:326] = table()[220:226, 320:326]
+    sensor[250:256, 350:356] = model[250:256, 350:356]
+    after = gated(sensor, model)
+    assert not after[220:226, 320:326].any() and after[250:256, 350:356].all()
+
+
 def test_where_the_model_knows_nothing_the_sensor_stays():
     sensor, model, _ = seen(glass=True)
     unknown = np.full_like(model, np.nan)
