@@ -243,6 +243,8 @@ def _islands(kept: _Mask, relative: Float32, limit: float, area: int) -> NDArray
     """(h, w) uint8: small regions, cut off by holes and rejected cells, that disagree on average."""
     count, regions, statistics, _ = cv2.connectedComponentsWithStats(kept.astype(np.uint8), connectivity=8)
     labels = np.asarray(regions)
+    if not (statistics[1:, cv2.CC_STAT_AREA] < area).any():
+        return np.zeros(kept.shape, np.uint8)
     lost = (statistics[:, cv2.CC_STAT_AREA] < area) & (np.abs(_mean_by_label(relative, labels, count)) > limit)
     lost[0] = False
     return np.asarray(lost[labels], np.uint8)
@@ -256,6 +258,8 @@ def _standing_out(
     Glass ends at its outline; a model that drifts over half the picture disagrees on both sides of any line.
     """
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(seeds, connectivity=8)
+    if count == 1:
+        return seeds
     numbers = labels.astype(np.float32)
     ring = np.where(
         (labels == 0) & (cv2.dilate(numbers, np.ones((5, 5), np.uint8)) == 0) & known,
