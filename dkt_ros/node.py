@@ -7,7 +7,6 @@ python -m dkt_ros.node --ros-args -p autostart:=true -r image:=/camera/color/ima
 from __future__ import annotations
 
 import gc
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,18 +19,15 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from dkt_ros import messages, node_parameters
+from dkt_ros import node_parameters
 from dkt_ros.clips import ClipBuffer
 from dkt_ros.engines import Engine, load_engine
 from dkt_ros.frames import Clip, Estimate
-from dkt_ros.messages import MessageError
 from dkt_ros.node_diagnostics import Snapshot, Statistics, make_status
-from dkt_ros.node_inputs import Input, open_all
+from dkt_ros.node_inputs import CameraInputs
 from dkt_ros.node_outputs import Outputs
-from dkt_ros.pairing import FrameAssembler, Topics
 from dkt_ros.perception import Perception
 from dkt_ros.worker import Worker
 
@@ -61,17 +57,15 @@ class PerceptionNode(LifecycleNode):
         super().__init__(NODE_NAME, **arguments)
         self._load_engine = engine_loader
         self._state = "unconfigured"
-        self._statistics = self._new_statistics()
+        self._statistics = Statistics(self._warn)
         self._perception: Perception | None = None
         self._buffer: ClipBuffer | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker | None = None
-        self._inputs: dict[str, Input] = {}
+        self._inputs: CameraInputs | None = None
         self._was_wanted = False
         node_parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._topics = Topics(*(self.resolve_topic_name(name) for name in ("image", "camera_info", "depth", "mask")))
-        self._assembler = self._new_assembler()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a simulation that stands still must not stop diagnostics
         for period, callback in (
@@ -79,7 +73,7 @@ class PerceptionNode(LifecycleNode):
             (RECHECK_PERIOD, self._recheck),
             (ADVANCE_PERIOD, self._advance),
         ):
-            self.create_timer(period, self._guarded(callback), clock=steady)
+            self.create_timer(period, callback, clock=steady)
         self._reset_service = self.create_service(Trigger, "~/reset", self._on_reset)
         backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
         self._jumps = self.get_clock().create_jump_callback(backward, post_callback=self._on_jump)
@@ -93,9 +87,9 @@ class PerceptionNode(LifecycleNode):
         """Load the model and offer the topics; FAILURE, with the remedy in the log, if that cannot be done."""
         try:
             settings = node_parameters.settings(self)
-            engine = self._load_engine(
-                self.get_parameter("engine").value, threads=self.get_parameter("threads").value or None
-            )
+            name, threads = (self.get_parameter(each).value for each in ("engine", "threads"))
+            self.get_logger().info(f"loading engine {name!r}")
+            engine = self._load_engine(name, threads=threads or None)
             self._perception = Perception(engine, settings)
             self._buffer = self._perception.new_buffer()
             self._outputs = Outputs(self)
@@ -106,7 +100,7 @@ class PerceptionNode(LifecycleNode):
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
             return TransitionCallbackReturn.FAILURE
-        self._statistics, self._assembler = self._new_statistics(), self._new_assembler()
+        self._statistics = Statistics(self._warn)
         self._state = "inactive"
         self.get_logger().info(f"engine {engine.card.name!r} is loaded ({engine.card.kind} disparity)")
         return TransitionCallbackReturn.SUCCESS
@@ -115,19 +109,8 @@ class PerceptionNode(LifecycleNode):
         """Subscribe and start the worker."""
         assert self._perception is not None and self._buffer is not None
         self._worker = Worker(self._perception, self._buffer, self._publish, self._failed)
-        self._inputs = {
-            name: Input(self, kind, name, self._guarded(callback))
-            for name, kind, callback in (
-                ("image", Image, self._on_image),
-                ("image/compressed", CompressedImage, self._on_image),
-                ("camera_info", CameraInfo, self._on_camera_info),
-                ("depth", Image, self._on_depth),
-                ("depth/camera_info", CameraInfo, self._on_depth_camera_info),
-                ("mask", Image, self._on_mask),
-            )
-        }
+        self._inputs = CameraInputs(self, self._statistics, self._is_wanted, self._advance)
         self._state = "active"
-        self._recheck()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -161,31 +144,18 @@ class PerceptionNode(LifecycleNode):
         self._stop()
         super().destroy_node()
 
-    def _new_statistics(self) -> Statistics:
-        return Statistics(self._warn)
-
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text)
 
-    def _new_assembler(self) -> FrameAssembler:
-        return FrameAssembler(self._fault, self._drop, self._topics)
-
-    def _fault(self, reason: str, text: str) -> None:
-        self._statistics.fault(reason, text)
-
-    def _drop(self, reason: str, text: str) -> None:
-        self._statistics.drop(reason, text)
-
     def _stop(self) -> None:
-        for each in self._inputs.values():
-            each.close()
-        self._inputs = {}
+        if self._inputs is not None:
+            self._inputs.close()
         if self._worker is not None and not self._worker.stop():
             self.get_logger().error(
                 "the model still works on a clip and cannot be interrupted; its result is discarded"
             )
-        self._worker = None
         self._forget("deactivated")
+        self._worker = self._inputs = None
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -194,73 +164,10 @@ class PerceptionNode(LifecycleNode):
         gc.collect()  # a model's memory goes back now, not some time later
 
     def _forget(self, reason: str) -> None:
-        self._assembler.clear(reason)
+        if self._inputs is not None:
+            self._inputs.forget(reason)
         if self._buffer is not None:
             self._buffer.reset(reason)
-
-    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """Whatever a callback raises is counted and logged, and the stream goes on."""
-
-        def call(*arguments: Any) -> None:
-            try:
-                callback(*arguments)
-            except Exception as error:
-                self._fault(f"error in {callback.__name__}", f"{callback.__name__}: {type(error).__name__}: {error}")
-
-        return call
-
-    def _on_image(self, message: Any) -> None:
-        self._statistics.came()
-        if not self._is_wanted():
-            self._statistics.drops["no subscriber"] += 1
-            return
-        topic = self._topics.image + ("" if isinstance(message, Image) else "/compressed")
-        try:
-            rgb = messages.decode_rgb(message, topic)
-        except MessageError as error:
-            self._drop(error.reason, str(error))
-            return
-        stamp = messages.stamp_ns(message)
-        self._statistics.decoded(stamp)
-        if not self._assembler.depths.expected:
-            self._expect_companions()
-        self._assembler.add_image(stamp, message.header.frame_id, rgb, time.monotonic())
-        self._advance()
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        topic = self._topics.camera_info
-        warning = messages.distortion_warning(message, self._topics.image, topic)
-        if warning:
-            self._fault("image not rectified", warning)
-        try:
-            self._assembler.set_camera(messages.decode_intrinsics(message, topic))
-        except MessageError as error:
-            self._assembler.set_camera(error)
-            self._fault(error.reason, str(error))
-        self._advance()
-
-    def _on_depth(self, message: Image) -> None:
-        try:
-            depth = messages.decode_depth(message, self._topics.depth)
-        except MessageError as error:
-            self._fault(f"depth: {error.reason}", str(error))
-            return
-        self._assembler.depths.add(messages.stamp_ns(message), (depth, message.header.frame_id))
-        self._advance()
-
-    def _on_depth_camera_info(self, message: CameraInfo) -> None:
-        try:
-            self._assembler.depth_camera = messages.decode_intrinsics(message, self._inputs["depth/camera_info"].topic)
-        except MessageError as error:
-            self._assembler.depth_camera = None
-            self._fault("depth: bad camera_info", str(error))
-
-    def _on_mask(self, message: Image) -> None:
-        try:
-            self._assembler.masks.add(messages.stamp_ns(message), messages.decode_mask(message, self._topics.mask))
-        except MessageError as error:
-            self._fault(f"mask: {error.reason}", str(error))
-        self._advance()
 
     def _is_wanted(self) -> bool:
         """Whether anybody reads an output. The history goes with the last reader: it would be stale for the next."""
@@ -272,27 +179,19 @@ class PerceptionNode(LifecycleNode):
 
     def _advance(self) -> None:
         """Pass on the pictures that need not wait any longer."""
-        if self._buffer is None or self._worker is None:
+        if self._buffer is None or self._worker is None or self._inputs is None:
             return
-        self._assembler.slop_ns = int(self.get_parameter("sync_slop").value * 1e9)
-        self._assembler.patience_s = self.get_parameter("sync_wait").value
-        for frame in self._assembler.ready(time.monotonic()):
+        for frame in self._inputs.frames():
             note = self._buffer.push(frame)
             if note:
                 reason = next((name for words, name in _BREAKS.items() if words in note), "discontinuity")
-                self._fault(reason, f"{self._topics.image}: {note}")
+                self._statistics.fault(reason, f"{self._inputs.topic('image')}: {note}")
             self._worker.wake()
 
     def _recheck(self) -> None:
-        """Follow publishers that came or went."""
-        if self._inputs:
-            open_all(self._inputs, self.get_parameter("input.reliability").value)
-            self._expect_companions()
+        if self._inputs is not None:
+            self._inputs.recheck()
             self._is_wanted()
-
-    def _expect_companions(self) -> None:
-        self._assembler.depths.expected = self._inputs["depth"].publishers() > 0
-        self._assembler.masks.expected = self._inputs["mask"].publishers() > 0
 
     def _publish(self, estimate: Estimate) -> None:
         """On the worker's thread."""
@@ -318,9 +217,8 @@ class PerceptionNode(LifecycleNode):
         return response
 
     def _on_jump(self, jump: Any) -> None:
-        self._fault(
-            "clock went back", f"the clock went back by {-jump.delta.nanoseconds * 1e-9:.3f} s; history forgotten"
-        )
+        text = f"the clock went back by {-jump.delta.nanoseconds * 1e-9:.3f} s; the history starts anew"
+        self._statistics.fault("clock went back", text)
         self._forget("clock went back")
 
     def _publish_diagnostics(self) -> None:
@@ -330,26 +228,24 @@ class PerceptionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def _snapshot(self) -> Snapshot:
-        buffer, perception, statistics = self._buffer, self._perception, self._statistics
+        buffer, inputs, statistics = self._buffer, self._inputs, self._statistics
+        in_flight = self._worker.in_flight if self._worker else 0
         return Snapshot(
             state=self._state,
             statistics=statistics,
-            topics={"image": self._topics.image, "camera_info": self._topics.camera_info},
-            image_publishers=sum(self._inputs[n].publishers() for n in self._inputs if n.startswith("image")),
+            topics={name: self.resolve_topic_name(name) for name in ("image", "camera_info")},
+            image_publishers=inputs.image_publishers() if inputs else 0,
             wanted=self._outputs is not None and self._outputs.wanted(),
-            has_camera=self._assembler.has_camera,
-            waiting=self._assembler.waiting + (buffer.waiting if buffer else 0) + self._in_flight(),
+            has_camera=inputs is not None and inputs.has_camera,
+            waiting=(inputs.waiting if inputs else 0) + (buffer.waiting if buffer else 0) + in_flight,
             needed=buffer.length if buffer else 0,
             drops=statistics.drops + (buffer.drops if buffer else Counter()),
-            fit=perception.last_fit if perception else None,
+            fit=self._perception.last_fit if self._perception else None,
             values=self._values(),
         )
 
-    def _in_flight(self) -> int:
-        return self._worker.in_flight if self._worker else 0
-
     def _values(self) -> dict[str, str]:
-        values = {f"input/{name}": f"{each.topic} {each.reliability}" for name, each in self._inputs.items()}
+        values = self._inputs.described() if self._inputs else {}
         if self._statistics.last_stamp is not None:
             age = self.get_clock().now().nanoseconds - self._statistics.last_stamp
             values["age (s)"] = f"{age * 1e-9:.3f}"

@@ -64,6 +64,11 @@ class Statistics:
             self.last_stamp = stamp
             self.latency = now - self._arrivals.pop(stamp, now)
 
+    def ignore(self, reason: str) -> None:
+        """A picture was left aside on purpose; that is no fault."""
+        with self._lock:
+            self.drops[reason] += 1
+
     def drop(self, reason: str, text: str, count: int = 1) -> None:
         """Pictures were lost."""
         with self._lock:
