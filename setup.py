@@ -56,6 +56,7 @@ setup(
             "ros-geometry-msgs",
         ],
         "view": ["open3d"],
+        "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
         "train": ["accelerate", "tensorboard"],
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools"],
     },

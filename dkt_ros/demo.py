@@ -104,17 +104,19 @@ def run_demo(bag: Path, out: Path) -> str:
     log = out / "node.log"
     with Bag(bag) as opened:
         everything = list(opened.messages())
-    exchange = _exchange([message for message in everything if message.topic in INPUTS], log)
+    exchange = replay_into_node([message for message in everything if message.topic in INPUTS], log)
     _record(out / "demo.mcap", everything, exchange)
-    timing = _timing(exchange)
+    timing = timing_of(exchange)
     if not timing.answered:
         why = diagnostics_of(exchange).get("why no output", "")
         raise DemoError(f"the node answered none of {timing.sent} frames{f': {why}' if why else ''}{_tail(log)}")
     with Bag(out / "demo.mcap") as opened:
         estimates = recorded.read_estimates(opened, NODE, recording.frames)
-    report = _report(recording, estimates, timing)
+    limits = Range()
+    report = _report(recording, estimates, limits, timing)
     report.write_json(out / "demo.json")
-    contact_sheet(recording, estimates, out / "demo.png", title=f"{recording.name}: what went in, what came out")
+    title = f"{recording.name}: what the node was given, what it made of it, what is true"
+    contact_sheet(recording, estimates, out / "demo.png", limits, title=title)
     files = f"{out / 'demo.png'}, {out / 'demo.mcap'}, {out / 'demo.json'}"
     took = f"{time.monotonic() - began:.0f} s"
     return f"{report.table()}\n\n{report.bars()}\n\n{timing}\n{files}; {took} in all"
@@ -191,8 +193,14 @@ def diagnostics_of(exchange: Any) -> dict[str, str]:
     return {}
 
 
-def _exchange(messages: Sequence[RawMessage], log: Path) -> Any:
-    """Run node and replay; returns the ``replay.Exchange``."""
+def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Any:
+    """Start the node, replay ``messages`` (CDR on the topics of ``INPUTS``) by their times, record, end the node.
+
+    Returns the ``replay.Exchange``. ``set_environment`` must have been called.
+
+    Raises:
+        DemoError: ROS 2 is missing, the node did not start or died.
+    """
     from tqdm import tqdm
 
     kinds = {message.topic: message.type for message in messages}
@@ -238,7 +246,8 @@ def _record(path: Path, inputs: Sequence[RawMessage], exchange: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _timing(exchange: Any) -> Timing:
+def timing_of(exchange: Any) -> Timing:
+    """Rates, ages and drops of an exchange."""
     arrived = {s: t for s, t in exchange.arrivals(DEPTH_OUT).items() if s in exchange.sent}
     ages = [(t - exchange.sent[s]) * 1e-9 for s, t in arrived.items()] or [0.0]
     told = diagnostics_of(exchange)
@@ -258,8 +267,7 @@ def _timing(exchange: Any) -> Timing:
     )
 
 
-def _report(recording: Recording, estimates: Sequence[Any], timing: Timing) -> Report:
-    limits = Range()
+def _report(recording: Recording, estimates: Sequence[Any], limits: Range, timing: Timing) -> Report:
     scores = evaluate(recording, estimates, limits)
     details = {"timing": asdict(timing), "problems": [recording.problem] if recording.problem else []}
     return Report([scores], limits, "the node's default", command_line(), details)

@@ -105,7 +105,7 @@ def _evaluate(path: Path, perception: Perception, limits: Range, pictures: Path 
     if pictures:
         from dkt_ros.evaluation.pictures import contact_sheet
 
-        contact_sheet(recording, estimates, pictures / f"{recording.name}.png")
+        contact_sheet(recording, estimates, pictures / f"{recording.name}.png", limits)
     return scores, spent
 
 

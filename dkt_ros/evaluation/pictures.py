@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.evaluation.evaluate import Recording
+from dkt_ros.evaluation.protocols import Range
 from dkt_ros.files import written_whole
 from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, PROVENANCE_NONE, Estimate, Float32
 
@@ -33,12 +34,18 @@ ERROR_SPAN_MM = 50.0
 
 
 def contact_sheet(
-    recording: Recording, estimates: Sequence[Estimate], path: Path, moments: int = 4, title: str | None = None
+    recording: Recording,
+    estimates: Sequence[Estimate],
+    path: Path,
+    limits: Range,
+    moments: int = 4,
+    title: str | None = None,
 ) -> None:
     """Write a PNG: one row per moment (spread evenly over what was answered), one column per quantity.
 
-    Depth shares one colour scale (2nd to 98th percentile of the ground truth, or of the sensor where there is none, in
-    metres); holes have a colour that the scale does not have; transparent objects are outlined.
+    Depth shares one colour scale (2nd to 98th percentile of the ground truth within ``limits``, or of the sensor where
+    there is none, in metres); holes have a colour that the scale does not have; transparent objects are outlined; the
+    error is grey where it is not scored.
 
     Raises:
         ValueError: no estimate belongs to a frame of the recording.
@@ -49,18 +56,23 @@ def contact_sheet(
     if not shown:
         raise ValueError(f"{recording.name}: no estimate belongs to one of its frames")
     chosen = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, min(moments, len(shown))).round().astype(int))]
-    moments_shown = [_Moment(recording, index_of[estimate.frame.stamp_ns], estimate) for estimate in chosen]
+    moments_shown = [_Moment(recording, index_of[estimate.frame.stamp_ns], estimate, limits) for estimate in chosen]
     columns = COLUMNS if any(np.isfinite(moment.truth).any() for moment in moments_shown) else PLAIN_COLUMNS
-    span = _span([moment.truth if columns is COLUMNS else moment.sensor for moment in moments_shown])
+    if columns is COLUMNS:
+        span = _span([moment.truth for moment in moments_shown], limits)
+    else:
+        span = _span([moment.sensor for moment in moments_shown], Range(1e-3, 1e3))
     figure, axes, bars = _grid(recording, len(chosen), columns)
     start = recording.frames[0].stamp_ns
     for row, moment in zip(axes, moments_shown, strict=True):
         for name, axis in row.items():
             _draw(axis, name, moment, span)
-        row[RGB].set_ylabel(f"{(moment.estimate.frame.stamp_ns - start) * 1e-9:.1f} s", fontsize=11)
+        if len(recording.frames) > 1:
+            row[RGB].set_ylabel(f"{(moment.estimate.frame.stamp_ns - start) * 1e-9:.1f} s", fontsize=11)
     for name, axis in axes[0].items():
         axis.set_title(name, fontsize=12, fontweight="bold")
-    _legends(figure, axes[0], bars)
+    outlined = any(moment.transparent.any() for moment in moments_shown)
+    _legends(figure, axes[0], bars, outlined)
     if title:
         figure.suptitle(title, fontsize=13)
     with written_whole(path) as temporary:
@@ -70,18 +82,20 @@ def contact_sheet(
 class _Moment:
     """Everything to be shown of one frame, at one size, with NaN for what there is not."""
 
-    def __init__(self, recording: Recording, index: int, estimate: Estimate) -> None:
+    def __init__(self, recording: Recording, index: int, estimate: Estimate, limits: Range) -> None:
         frame, reference = recording.frames[index], recording.reference
         self.estimate, self.rgb = estimate, frame.rgb
         self.truth, self.transparent = reference.depth[index], reference.transparent[index]
         nothing = np.full(self.truth.shape, np.nan, np.float32)
         self.sensor = nothing if frame.sensor_depth is None else frame.sensor_depth
         self.ours = nothing if estimate.depth is None else estimate.depth
+        scored = (self.truth >= limits.near_m) & (self.truth <= limits.far_m)
+        self.error_mm = np.where(scored, 1000 * np.abs(self.ours - self.truth), np.nan)
 
 
-def _span(depths: Sequence[Float32]) -> tuple[float, float]:
-    known = np.concatenate([depth[np.isfinite(depth)] for depth in depths])
-    near, far = np.percentile(known, (2, 98)) if known.size else (0.3, 1.5)
+def _span(depths: Sequence[Float32], limits: Range) -> tuple[float, float]:
+    known = np.concatenate([depth[(depth >= limits.near_m) & (depth <= limits.far_m)] for depth in depths])
+    near, far = np.percentile(known, (2, 98)) if known.size else (limits.near_m, limits.far_m)
     return float(near), float(far)
 
 
@@ -116,8 +130,7 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
         axis.imshow(depth, cmap="turbo_r", vmin=span[0], vmax=span[1], interpolation="nearest")
     elif name == ERROR:
         axis.set_facecolor(UNSCORED)
-        error = 1000 * np.abs(moment.ours - moment.truth)
-        axis.imshow(error, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
+        axis.imshow(moment.error_mm, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
     elif name == WHENCE:
         axis.imshow(_provenance_colours(moment.estimate.provenance), interpolation="nearest")
     else:
@@ -127,25 +140,27 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
         axis.contour(moment.transparent, levels=[0.5], colors=[outline], linewidths=0.8)
 
 
-def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes]) -> None:
+def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes], outlined: bool) -> None:
     """What the colours mean, each below its column."""
     from matplotlib.patches import Patch
 
     for axis in bars.values():
         axis.axis("off")
     for name, text in (
-        (RGB, "outlined: glass and clear plastic"),
+        (RGB, "outlined: glass and clear plastic" if outlined else ""),
         (NORMALS, "more red: faces right; green: faces up;\nblue: faces the camera; grey: unknown"),
     ):
         bars[name].text(0.5, 0.95, text, ha="center", va="top", fontsize=9, transform=bars[name].transAxes)
     bars[SENSOR].legend(handles=[Patch(color=HOLE, label="no value")], loc="upper center", frameon=False, fontsize=9)
-    depth = bars[OURS].inset_axes((0.02, 0.62, 2.08 if TRUTH in bars else 0.96, 0.2))
+    depth = bars[OURS].inset_axes((0.02, 0.62, 1.98 if TRUTH in bars else 0.96, 0.2))
     depth.set_in_layout(False)  # it reaches below the next column, which must not move for it
-    figure.colorbar(first_row[OURS].images[0], cax=depth, orientation="horizontal").set_label("depth in metres")
+    bar = figure.colorbar(first_row[OURS].images[0], cax=depth, orientation="horizontal", extend="both")
+    bar.set_label("depth in metres")
     if ERROR in bars:
         error = bars[ERROR].inset_axes((0.02, 0.62, 0.96, 0.2))
         bar = figure.colorbar(first_row[ERROR].images[0], cax=error, orientation="horizontal", extend="max")
-        bar.set_label("|ours - ground truth| in mm")
+        error.set_in_layout(False)
+        bar.set_label("error in mm; grey: not scored")
     patches = [Patch(color=colour, label=label) for label, colour in PROVENANCE.values()]
     bars[WHENCE].legend(handles=patches, loc="upper center", frameon=False, fontsize=9)
 

@@ -164,10 +164,10 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
         estimates[3].confidence,
         None,
     )
-    contact_sheet(scene, estimates, tmp_path / "sheet.png", moments=3)
+    contact_sheet(scene, estimates, tmp_path / "sheet.png", LIMITS, moments=3)
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     assert picture.shape[1] > 1500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
     magenta = (picture == (255, 0, 255)).all(-1)
     assert magenta.any()  # the hole in the sensor's depth
     with pytest.raises(ValueError, match="no estimate belongs"):
-        contact_sheet(scene, [], tmp_path / "none.png")
+        contact_sheet(scene, [], tmp_path / "none.png", LIMITS)
