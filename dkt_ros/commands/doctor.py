@@ -42,6 +42,7 @@ PACKAGES = (
     ("tqdm", "progress bars", True, "pip install tqdm"),
     ("peft", "LoRA adapters", False, "pip install peft"),
     ("open3d", "viewing clouds", False, "pip install open3d"),
+    ("OpenEXR", "reading ClearGrasp", False, "pip install OpenEXR"),
 )
 WHEELS = 'pip install "ros-rclpy[fastrtps]" ros-sensor-msgs ros-std-srvs ros-diagnostic-msgs'
 
