@@ -6,8 +6,10 @@ Needs the environment of ``make render-env`` (or DKT_RENDER_PYTHON naming its Py
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,27 @@ def test_a_finished_file_is_not_rendered_again(sequence: Sequence, folder: Path)
     before = path.stat().st_mtime_ns
     render(folder)
     assert path.stat().st_mtime_ns == before
+
+
+@needs_blender
+def test_ctrl_c_ends_it_and_leaves_only_whole_files(tmp_path: Path) -> None:
+    arguments = f"-m dkt_ros.training.render --seed {SEED} --count 50 --frames 1 --size 80x48 --samples 1".split()
+    with subprocess.Popen(
+        [str(PYTHON), *arguments, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not list(tmp_path.glob("sequence_*.npz")) and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130 and "run the same command to go on" in said
+    files = list(tmp_path.iterdir())
+    assert 1 <= len(files) < 50
+    for path in files:
+        load_sequence(path)
 
 
 def test_help_teaches_without_blender() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 NEEDS = ("bpy", "OpenEXR", "pyoidn", "cv2", "tqdm")
@@ -73,9 +75,23 @@ def main(arguments: list[str] | None = None) -> int:
     return _render_all(options)
 
 
+def _listen_for_interrupt() -> None:
+    """Make Ctrl-C end the work after the pass in progress; Blender would swallow it, wherever in a render it came."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    from dkt_ros.training.render.passes import interrupted
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGINT})
+        print("\nstopping after this pass", file=sys.stderr)
+        interrupted.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _render_all(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    _listen_for_interrupt()
     from dkt_ros.training.render.generate import render_sequence
     from dkt_ros.training.sequences import save_sequence, sequence_path
 
@@ -92,14 +108,13 @@ def _render_all(options: argparse.Namespace) -> int:
                 sequence = render_sequence(
                     seed, options.frames, width, height, options.rate, options.samples, options.threads
                 )
+                save_sequence(path, sequence)
             except RuntimeError as error:
                 tqdm.write(str(error), file=sys.stderr)
                 failed += 1
-                continue
             except KeyboardInterrupt:
                 tqdm.write(f"stopped; {path.name} is not written, run the same command to go on", file=sys.stderr)
                 return 130
-            save_sequence(path, sequence)
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bpy
 import numpy as np
 
 from dkt_ros.frames import Intrinsics
@@ -41,7 +42,10 @@ def render_sequence(
             _check(scene, geometry)
         except Unsuitable:
             continue
-        return _finish(scene, geometry, seed, attempt, rate, samples)
+        sequence = _finish(scene, geometry, seed, attempt, rate, samples)
+        # Frees Cycles' persistent data; left to the interpreter's exit it ends in a traceback.
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        return sequence
     raise RuntimeError(f"seed {seed}: no suitable scene in {ATTEMPTS} draws; choose another seed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ Float32 = NDArray[np.float32]
 
 #: Beyond this Cycles means "nothing was hit" (it writes 1e10).
 FAR = 1e9
+
+#: Set by who wants the work to end; the pass in progress then raises KeyboardInterrupt when it is done.
+interrupted = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def _render() -> Iterator[dict[str, Any]]:
         scene.render.filepath = os.path.join(folder, "f")
         with _quiet():
             bpy.ops.render.render(animation=True)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         for path in sorted(Path(folder).iterdir()):
             with OpenEXR.File(str(path), separate_channels=True) as file:
                 yield {
