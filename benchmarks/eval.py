@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import subprocess
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def section(title: str, report: Report) -> str:
     parts = [f"## {title}, {day}, commit {commit()}, engine {report.engine}", report.table(), report.bars()]
     if len(report.videos) > 1:
         parts.append(report.by_video())
-    return "\n\n".join([*parts, f"{cost}; `{' '.join(report.command)}`"]) + "\n"
+    return "\n\n".join([*parts, f"{cost} ({os.cpu_count()} CPU cores)"]) + "\n"
 
 
 def main() -> int:
