@@ -167,6 +167,17 @@ def test_depth_stays_positive_and_finite_whatever_the_two_say(seed):
     assert np.isfinite(depth).all() and (depth > 0).all()
 
 
+def test_a_correction_that_would_pass_infinity_is_not_made():
+    row = 1 / np.interp(np.arange(640), [0, 100, 160, 640], [1.0, 1.0, 0.75, 0.75])
+    model = np.tile(row.astype(np.float32), (480, 1))
+    sensor = np.full_like(model, 10.0)
+    trust = np.zeros_like(model)
+    trust[:, :100] = 1
+    fused = fuse(sensor, trust, model, FusionSettings(decay_px=1e6))
+    assert (fused.depth > 0).all() and np.isfinite(fused.depth).all()
+    assert (fused.depth[:, 150:170] == model[:, 150:170]).any() and fused.correction[:, 104].max() < -0.5
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"sensor \(4, 4\).*model \(4, 5\)"):
         fuse(np.ones((4, 4), np.float32), np.ones((4, 4), np.float32), np.ones((4, 5), np.float32))

@@ -88,6 +88,12 @@ def test_normals_of_a_ball_stand_on_its_surface(disparity_noise, typical, worst)
     assert np.nanquantile(error[on_ball], 0.99) < worst
 
 
+def test_normals_stand_at_their_own_pixel():
+    depth, truth, on_ball = ball_on_table()
+    middle = inside(on_ball, 20)
+    assert np.abs((normals_from_depth(depth, CAMERA) - truth)[middle].mean(0)[:2]).max() < 1e-3
+
+
 def test_neighbouring_surfaces_do_not_bend_each_others_normals():
     depth, truth, on_ball = ball_on_table()
     normals = normals_from_depth(depth, CAMERA)

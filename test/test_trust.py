@@ -73,6 +73,12 @@ def test_a_moving_camera_does_not_make_flicker_of_the_scene(speed):
     assert (alone != trust_of(depth)).mean() < 0.01
 
 
+def test_a_cut_to_another_scene_is_no_flicker():
+    depth = still(table(), 4)
+    depth[3] *= 1.5
+    assert trust_of(depth).mean() > 0.999
+
+
 def test_a_given_transparent_mask_is_widened_and_not_believed():
     depth = still(table())
     mask = np.zeros(depth.shape, bool)
