@@ -76,7 +76,7 @@ class ScaleSettings:
 class ScaleEstimator:
     """One ``MetricFit`` per clip.
 
-    Each clip: trusted pixels where the model is smooth, a robust line in float64 through them (``robust.robust_line``),
+    Each clip: trusted pixels, a robust line in float64 through them (``robust.robust_line``),
     a filter over the clips (``scale_filter.ScaleFilter``).
 
     What ``update`` returns:
@@ -209,7 +209,7 @@ def disparity_to_depth(disparity: Float32, fit: MetricFit, settings: TrustSettin
 
 
 def _samples(disparity: Float32, sensor_depth: Float32, trust: Float32, limit: int) -> tuple[_Array, _Array, int]:
-    """Disparity and 1/z of at most ``limit`` trusted pixels away from the model's steps, and how many there were."""
+    """Disparity and 1/z of at most ``limit`` trusted pixels, and how many there were."""
     frames, height, width = disparity.shape
     rows = ((np.arange(height) + 0.5) * sensor_depth.shape[1] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * sensor_depth.shape[2] / width).astype(int)
@@ -217,24 +217,11 @@ def _samples(disparity: Float32, sensor_depth: Float32, trust: Float32, limit: i
     depth = sensor_depth[grid]
     with np.errstate(invalid="ignore"):
         usable = (trust[grid] > 0.5) & (depth > 0) & np.isfinite(disparity)
-    if usable.any():
-        usable &= _smooth(disparity, usable)
     chosen = np.flatnonzero(usable)
     trusted = chosen.size
     if trusted > limit:
         chosen = chosen[np.linspace(0, trusted - 1, limit).astype(int)]
     return disparity.ravel()[chosen].astype(np.float64), 1.0 / depth.ravel()[chosen].astype(np.float64), trusted
-
-
-def _smooth(disparity: Float32, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """False at steps of the model, where its blur and the sensor's sharpness say different things."""
-    low, high = np.quantile(disparity[usable][:: max(1, usable.sum() // 5000)], (0.02, 0.98))
-    limit = 0.1 * (high - low)
-    smooth = np.ones(disparity.shape, bool)
-    if limit > 0:
-        smooth[:, :, 1:-1] &= np.abs(disparity[:, :, 2:] - disparity[:, :, :-2]) <= limit
-        smooth[:, 1:-1] &= np.abs(disparity[:, 2:] - disparity[:, :-2]) <= limit
-    return smooth
 
 
 def _too_little(x: _Array, y: _Array, trusted: int, settings: ScaleSettings) -> str:
