@@ -8,8 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from typing import NamedTuple
 
 from dkt_ros.frames import Clip, Frame
+
+
+class Break(NamedTuple):
+    """Why a frame could not simply follow the one before it: the key it is counted under, and words with the values."""
+
+    reason: str
+    message: str
 
 
 class ClipBuffer:
@@ -54,8 +62,8 @@ class ClipBuffer:
     def _needed(self) -> int:
         return self.length - len(self._tail)
 
-    def push(self, frame: Frame) -> str:
-        """Add a frame; returns "" or why history was cut or the frame dropped, in words with the values.
+    def push(self, frame: Frame) -> Break | None:
+        """Add a frame; returns why the history was cut or the frame dropped, None if neither happened.
 
         A repeated stamp drops the frame. A stamp that goes back (a bag that loops, a clock that was set) and a change
         of picture size or frame_id start a new history: what waited is dropped and counted under the same reason.
@@ -63,19 +71,17 @@ class ClipBuffer:
         with self._lock:
             self.received += 1
             newest = self._waiting[-1] if self._waiting else (self._tail[-1] if self._tail else None)
-            note = ""
-            if newest is not None:
-                if frame.stamp_ns == newest.stamp_ns:
-                    self.drops["stamp repeated"] += 1
-                    return f"stamp {frame.stamp_ns} ns came twice; the second frame is dropped"
-                reason, note = _discontinuity(newest, frame)
-                if reason:
-                    self._forget(reason)
+            found = _break(newest, frame) if newest is not None else None
+            if found is not None and found.reason == "stamp repeated":
+                self.drops[found.reason] += 1
+                return found
+            if found is not None:
+                self._forget(found.reason)
             self._waiting.append(frame)
             while len(self._waiting) > self._needed + self.capacity:
                 self._waiting.popleft()
                 self.drops["overload"] += 1
-            return note
+            return found
 
     def take(self) -> Clip | None:
         """The next clip, with the newest frames that fit; None while too few frames wait."""
@@ -117,14 +123,17 @@ class ClipBuffer:
         self._tail.clear()
 
 
-def _discontinuity(before: Frame, after: Frame) -> tuple[str, str]:
-    """(reason, explanation) why two frames cannot stand in one clip, or ("", "")."""
+def _break(before: Frame, after: Frame) -> Break | None:
+    """Why two frames cannot stand in one clip; None if they can."""
+    if after.stamp_ns == before.stamp_ns:
+        return Break("stamp repeated", f"stamp {after.stamp_ns} ns came twice; the second frame is dropped")
     if after.stamp_ns < before.stamp_ns:
         seconds = (before.stamp_ns - after.stamp_ns) * 1e-9
-        return "stamp backward", f"time went back by {seconds:.3f} s; the history starts anew"
+        return Break("stamp backward", f"time went back by {seconds:.3f} s; the history starts anew")
     if after.size != before.size:
         old, new = ("{}x{}".format(*size) for size in (before.size, after.size))
-        return "size changed", f"picture size changed from {old} to {new}; the history starts anew"
+        return Break("size changed", f"picture size changed from {old} to {new}; the history starts anew")
     if after.frame_id != before.frame_id:
-        return "frame_id changed", f"frame_id changed from {before.frame_id!r} to {after.frame_id!r}; the history starts anew"
-    return "", ""
+        names = f"from {before.frame_id!r} to {after.frame_id!r}"
+        return Break("frame_id changed", f"frame_id changed {names}; the history starts anew")
+    return None

@@ -25,6 +25,7 @@ from dkt_ros import node_parameters
 from dkt_ros.clips import ClipBuffer
 from dkt_ros.engines import Engine, load_engine
 from dkt_ros.frames import Clip, Estimate
+from dkt_ros.memory import keep_freed_memory
 from dkt_ros.node_diagnostics import Snapshot, Statistics, make_status
 from dkt_ros.node_inputs import CameraInputs
 from dkt_ros.node_outputs import Outputs
@@ -35,14 +36,6 @@ NODE_NAME = "dkt_perception"
 
 #: Waiting pictures are looked at this often, publishers this often, diagnostics go out this often; seconds.
 ADVANCE_PERIOD, RECHECK_PERIOD, DIAGNOSTICS_PERIOD = 0.05, 0.5, 1.0
-
-#: How ``ClipBuffer.push`` words a break in the stream -> what it is counted under.
-_BREAKS = {
-    "came twice": "stamp repeated",
-    "time went back": "stamp backward",
-    "size changed": "size changed",
-    "frame_id changed": "frame_id changed",
-}
 
 
 class PerceptionNode(LifecycleNode):
@@ -182,10 +175,9 @@ class PerceptionNode(LifecycleNode):
         if self._buffer is None or self._worker is None or self._inputs is None:
             return
         for frame in self._inputs.frames():
-            note = self._buffer.push(frame)
-            if note:
-                reason = next((name for words, name in _BREAKS.items() if words in note), "discontinuity")
-                self._statistics.fault(reason, f"{self._inputs.topic('image')}: {note}")
+            found = self._buffer.push(frame)
+            if found is not None:
+                self._statistics.fault(found.reason, f"{self._inputs.topic('image')}: {found.message}")
             self._worker.wake()
 
     def _recheck(self) -> None:
@@ -259,6 +251,7 @@ class PerceptionNode(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None, engine_loader: Callable[..., Engine] = load_engine) -> None:
     """Run the node until a signal or a shutdown."""
+    keep_freed_memory()
     node = None
     try:
         rclpy.init(args=None if arguments is None else list(arguments))

@@ -95,8 +95,7 @@ class Perception:
         """Every frame of a recording once, oldest first, in bounded memory. Nothing is dropped for being late."""
         buffer = self.new_buffer(capacity=self.settings.clip_length)
         for frame in frames:
-            if buffer.push(frame):
-                self.reset()
+            buffer.push(frame)
             while clip := buffer.take():
                 yield from self.process(clip)
         while clip := buffer.flush():
