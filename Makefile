@@ -11,7 +11,7 @@ RENDER_BIN := $(RENDER_VENV)/bin
 DATA ?= data/heldout
 HELDOUT_SEED := 9500
 HELDOUT_COUNT := 14
-HELDOUT_FRAMES := 33
+HELDOUT_FRAMES := 13
 OUT ?= out
 
 TORCH := torch==2.13.0
@@ -63,7 +63,7 @@ render-env:  ## the generator's own environment in .venv-render: Blender as a Py
 	$(PYTHON) -m venv $(RENDER_VENV)
 	$(RENDER_BIN)/python -m pip install -r training/render/requirements.txt
 
-heldout:  ## render the held-out sequences into DATA (hours on two cores)
+heldout:  ## render the held-out sequences into DATA (about 20 minutes on two cores)
 	@test -x $(RENDER_BIN)/python || { echo 'no held-out renders in $(DATA) and no renderer here: make render-env, then make heldout'; exit 1; }
 	$(RENDER_BIN)/python -m dkt_ros.training.render --seed $(HELDOUT_SEED) --count $(HELDOUT_COUNT) \
 		--frames $(HELDOUT_FRAMES) --size 320x192 --samples 16 --out $(DATA)
