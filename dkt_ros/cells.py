@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dkt_ros.frames import Float32
 
 
-def cell_size(width: int, cells: int) -> int:
-    """Pixels per cell so that ``width`` pixels make about ``cells`` cells; at least 1."""
-    return max(1, round(width / cells))
+def cell_size(shape: tuple[int, ...], cells: int) -> int:
+    """Pixels per cell so that a picture (H, W) is about ``cells`` cells wide; at least 1, at most the height."""
+    return max(1, min(shape[0], round(shape[1] / cells)))
 
 
 def cell_means(values: Float32, size: int) -> Float32:

@@ -170,7 +170,7 @@ def _extended(difference: Float32, known: NDArray[np.bool_], inverse: Float32, s
     """(H, W) float32: the difference carried from known pixels to all others."""
     if known.all() or not known.any():
         return np.zeros_like(difference)
-    size = cell_size(difference.shape[1], settings.cells)
+    size = cell_size(difference.shape, settings.cells)
     share = cell_means(known.astype(np.float32), size)
     mean = cell_means(difference, size) / np.maximum(share, np.float32(1e-6))
     model = cell_means(inverse, size)

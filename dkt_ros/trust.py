@@ -105,7 +105,7 @@ def sensor_trust(sensor_depth: Float32, transparent: _Mask | None, settings: Tru
     for frame, depth in zip(believed, sensor_depth, strict=True):
         frame[:], nearest, farthest = _static(depth, settings, reach)
         around.append((nearest, farthest))
-    if len(sensor_depth) >= 3:
+    if len(sensor_depth) >= 3 and min(sensor_depth.shape[1:]) >= 2 * reach:
         _drop_flicker(sensor_depth, believed, around, settings, reach)
     if transparent is not None:
         kernel = _disc(round(settings.mask_dilation_px * factor))
@@ -137,7 +137,7 @@ def disagreement_gate(
     settings = settings or TrustSettings()
     if not settings.gate:
         return trust
-    size = cell_size(trust.shape[1], settings.gate_cells)
+    size = cell_size(trust.shape, settings.gate_cells)
     sensor, model, known = _in_cells(trust, sensor_depth, model_depth, size)
     if np.count_nonzero(known) < 4 * settings.gate_area:
         return trust

@@ -10,7 +10,11 @@ from dkt_ros.cells import cell_means, cell_size, from_cells
 
 @pytest.mark.parametrize(("width", "expected"), [(160, 1), (320, 2), (640, 4), (832, 5), (1280, 8), (80, 1), (8, 1)])
 def test_cells_are_whole_pixels_and_about_as_many_as_asked_for(width, expected):
-    assert cell_size(width, 160) == expected
+    assert cell_size((480, width), 160) == expected
+
+
+def test_cells_are_no_higher_than_the_picture():
+    assert cell_size((1, 640), 160) == 1
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 5), st.booleans())

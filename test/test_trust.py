@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dkt_ros.metric import TrustSettings, disagreement_gate, sensor_trust
 
@@ -181,6 +183,18 @@ def test_the_gate_never_gives_trust():
 def test_the_gate_can_be_left_out():
     sensor, model, _ = seen(glass=True)
     assert gated(sensor, model, gate=False).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 700), st.integers(1, 4), st.integers(0, 1000))
+def test_pictures_of_any_size_pass(height, width, frames, seed):
+    random = np.random.default_rng(seed)
+    sensor = random.uniform(0.05, 12, (frames, height, width)).astype(np.float32)
+    sensor[random.random(sensor.shape) < 0.3] = np.nan
+    trust = trust_of(sensor)
+    assert not trust[~((sensor >= 0.15) & (sensor <= 10))].any()
+    after = gated(sensor[0], random.uniform(0.2, 9, (height, width)).astype(np.float32))
+    assert after.shape == (height, width) and np.isin(after, (0, 1)).all()
 
 
 def test_the_scene_fits_the_camera():
