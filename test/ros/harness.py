@@ -160,7 +160,7 @@ class Robot:
         until(future.done, f"answer of {name}", deadline)
         return future.result()
 
-    # One message each; ``at`` is in milliseconds.
+    # One message each; ``at`` is in milliseconds. The node's queues hold ten: tests that send more wait in between.
 
     def header(self, at: float, frame_id: str = "optical") -> Header:
         stamp = int(at * 1_000_000)

@@ -92,9 +92,9 @@ def test_reliability_follows_the_publishers(world, reliable):
 
 def test_without_a_reader_nothing_is_computed(world):
     robot, under_test = world(robot={"outputs": ()})
-    for index in range(12):
+    for index in range(8):
         robot.send_moment(100 * index)
-    robot.diagnosed("drops/no subscriber", "12")
+    robot.diagnosed("drops/no subscriber", "8")
     assert "nobody subscribes" in robot.diagnosis()["why no output"] and robot.diagnosis()["level"] == 0
     assert under_test.engine.clips == []
     robot.add_reader("disparity/image")

@@ -36,7 +36,7 @@ def start():
     yield run
     for process in processes:
         process.kill()
-        process.communicate()
+        print(process.communicate()[0])  # pytest shows it if the test failed
 
 
 @pytest.fixture
