@@ -61,7 +61,7 @@ class TrustSettings:
     gate_cells: int = 160
     gate_sigmas: float = 3.0
     gate_relative: float = 0.02
-    gate_nearer: float = 1.5
+    gate_nearer: float = 3.0
     gate_area: int = 6
     gate_islands: int = 30
     gate_growth: int = 4
