@@ -80,12 +80,15 @@ def decode_rgb(message: Any, topic: str = "image") -> UInt8:
 
 
 def decode_depth(message: Any, topic: str = "depth") -> Float32:
-    """(H, W) float32 metres along Z, NaN where invalid, of an Image: 16UC1 (millimetres, 0 invalid) or 32FC1 (metres).
+    """(H, W) float32 metres along Z, NaN where invalid, of an Image: 16UC1 (millimetres, 0 invalid) or 32FC1 (metres),
+    or of a CompressedImage of image_transport's compressedDepth (PNG).
 
     Raises:
-        MessageError: another encoding, impossible size or step, too few bytes.
+        MessageError: another encoding, impossible size or step, too few bytes, a picture that cannot be decompressed.
     """
-    encoding = getattr(message, "encoding", None)
+    if not hasattr(message, "encoding"):
+        return _compressed_depth(message, topic)
+    encoding = message.encoding
     if encoding not in _DEPTHS:
         raise MessageError(
             "bad encoding",
@@ -95,11 +98,9 @@ def decode_depth(message: Any, topic: str = "depth") -> Float32:
         )
     pixels = _pixels(message, _DEPTHS[encoding], 1, topic)[:, :, 0]
     if _DEPTHS[encoding] == "u2":
-        depth = np.multiply(pixels, np.float32(0.001), dtype=np.float32)
-        depth[pixels == 0] = np.nan
-    else:
-        depth = pixels.astype(np.float32)
-        depth[~((depth > 0) & (depth < np.inf))] = np.nan
+        return _metres(pixels)
+    depth = pixels.astype(np.float32)
+    depth[~((depth > 0) & (depth < np.inf))] = np.nan
     return depth
 
 
@@ -248,8 +249,34 @@ def _pixels(message: Any, kind: str, channels: int, topic: str) -> NDArray[Any]:
     return np.ndarray((height, width, channels), dtype, message.data, 0, strides)
 
 
-def _decompressed(message: Any, flags: int, topic: str) -> NDArray[Any]:
-    data = np.frombuffer(message.data, np.uint8)
+def _metres(millimetres: NDArray[Any]) -> Float32:
+    depth = np.multiply(millimetres, np.float32(0.001), dtype=np.float32)
+    depth[millimetres == 0] = np.nan
+    return depth
+
+
+def _compressed_depth(message: Any, topic: str) -> Float32:
+    """A PNG of 16 bits behind a header of 12 bytes (int32, float32 a, float32 b): millimetres, or for 32FC1 the inverse
+    depth code ``a / (code - b)`` (compressed_depth_image_transport)."""
+    if "compressedDepth" not in message.format or "rvl" in message.format or len(message.data) <= 12:
+        problem = f"{len(message.data)} bytes with format {message.format!r} are no compressedDepth PNG"
+        remedy = "publish raw 16UC1 or 32FC1, or set the publisher's compressedDepth format to png"
+        raise MessageError("bad compressed depth", topic, problem, remedy)
+    a, b = np.frombuffer(message.data, "<f4", 2, 4)
+    codes = _decompressed(message, cv2.IMREAD_UNCHANGED, topic, 12)
+    if codes.dtype != np.uint16 or codes.ndim != 2:
+        problem = f"the picture inside {message.format!r} is {codes.dtype} with {codes.ndim} axes, not 16 bits grey"
+        raise MessageError("bad compressed depth", topic, problem, "publish raw 16UC1 or 32FC1")
+    if not message.format.startswith("32FC1"):
+        return _metres(codes)
+    with np.errstate(divide="ignore"):
+        depth = (a / (codes - b)).astype(np.float32)
+    depth[(codes == 0) | ~((depth > 0) & (depth < np.inf))] = np.nan
+    return depth
+
+
+def _decompressed(message: Any, flags: int, topic: str, skip: int = 0) -> NDArray[Any]:
+    data = np.frombuffer(message.data, np.uint8)[skip:]
     picture = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
     if picture is None:
         problem = f"{data.size} bytes with format {message.format!r} are no JPEG or PNG that OpenCV can read"

@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from dkt_ros.frames import MetricFit
@@ -18,6 +19,30 @@ WINDOW_S = 3.0
 #: The same fault is logged at most this often.
 LOG_PERIOD_S = 10.0
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
+
+
+class GapCounter:
+    """Guesses how many pictures were lost before they reached us, from the stamps of those that did.
+
+    The camera's period is the median of the last intervals; an interval of about n periods means n - 1 lost pictures.
+    """
+
+    def __init__(self) -> None:
+        self.missing = 0
+        self._intervals: deque[int] = deque(maxlen=31)
+        self._last: int | None = None
+
+    def add(self, stamp: int) -> None:
+        """A picture with this stamp, ns, came."""
+        interval, self._last = stamp - (self._last if self._last is not None else stamp), stamp
+        if interval <= 0:
+            return
+        if len(self._intervals) >= 5:
+            periods = round(interval / median(self._intervals))
+            if 2 <= periods <= 100:  # a longer one is a pause
+                self.missing += periods - 1
+                return
+        self._intervals.append(interval)
 
 
 class Statistics:
@@ -37,6 +62,7 @@ class Statistics:
         self._last_fault_at = -WINDOW_S
         self.last_stamp: int | None = None
         self.latency = float("nan")
+        self._gaps = GapCounter()
         self._logged: dict[str, float] = {}
         self._in: deque[float] = deque(maxlen=1000)
         self._out: deque[float] = deque(maxlen=1000)
@@ -51,6 +77,7 @@ class Statistics:
     def decoded(self, stamp: int) -> None:
         """A picture goes on its way; its latency is counted from here."""
         with self._lock:
+            self._gaps.add(stamp)
             self._arrivals[stamp] = time.monotonic()
             if len(self._arrivals) > 512:
                 self._arrivals.popitem(last=False)
@@ -86,6 +113,11 @@ class Statistics:
                 return
             self._logged[reason] = now
         self._log(f"{text} [{reason}, {count} so far]" if count > 1 else text)
+
+    @property
+    def missing(self) -> int:
+        """Pictures that the stamps say were lost before they reached us."""
+        return self._gaps.missing
 
     def rate_in(self) -> float:
         """Pictures per second, lately."""
@@ -169,6 +201,7 @@ def make_status(snapshot: Snapshot, node_name: str) -> Any:
         "images received": str(statistics.received),
         "estimates published": str(statistics.published),
         "waiting": str(snapshot.waiting),
+        "lost before arrival": str(statistics.missing),
         "drops": str(sum(snapshot.drops.values())),
         "rate in (Hz)": f"{statistics.rate_in():.2f}",
         "rate out (Hz)": f"{statistics.rate_out():.2f}",

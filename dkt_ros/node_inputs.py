@@ -17,6 +17,8 @@ from dkt_ros.pairing import FrameAssembler, Topics
 
 #: Pictures that DDS keeps while a callback runs; the clip buffer does the rest.
 QUEUE_DEPTH = 10
+#: compressed topic -> the raw one that carries the same
+_RAW = {"image/compressed": "image", "depth/compressedDepth": "depth"}
 
 
 class Input:
@@ -96,6 +98,7 @@ class CameraInputs:
             "image/compressed": (CompressedImage, self._on_compressed),
             "camera_info": (CameraInfo, self._on_camera_info),
             "depth": (Image, self._on_depth),
+            "depth/compressedDepth": (CompressedImage, self._on_compressed_depth),
             "depth/camera_info": (CameraInfo, self._on_depth_camera_info),
             "mask": (Image, self._on_mask),
         }
@@ -129,13 +132,13 @@ class CameraInputs:
     def recheck(self) -> None:
         """Follow publishers that came or went.
 
-        Where both ``image`` and ``image/compressed`` have a publisher only the raw one stays open, or every picture
-        would come twice (and an image_transport publisher would compress for nobody).
+        Where a raw topic and its compressed one both have a publisher only the raw one stays open, or everything would
+        come twice (and an image_transport publisher would compress for nobody).
         """
         mode = self._node.get_parameter("input.reliability").value
-        twice = self._inputs["image"].publishers() and self._inputs["image/compressed"].publishers()
         for name, each in self._inputs.items():
-            if name == "image/compressed" and twice:
+            raw = self._inputs.get(_RAW.get(name, ""))
+            if raw and raw.publishers() and each.publishers():
                 each.close()
             else:
                 each.open(mode)
@@ -170,7 +173,8 @@ class CameraInputs:
         return call
 
     def _expect_companions(self) -> None:
-        self._assembler.depths.expected = self._inputs["depth"].publishers() > 0
+        depths = (self._inputs[name].publishers() for name in ("depth", "depth/compressedDepth"))
+        self._assembler.depths.expected = any(depths)
         self._assembler.masks.expected = self._inputs["mask"].publishers() > 0
 
     def _on_compressed(self, message: CompressedImage) -> None:
@@ -206,9 +210,15 @@ class CameraInputs:
             self._assembler.set_camera(error)
             self._statistics.fault(error.reason, str(error))
 
+    def _on_compressed_depth(self, message: CompressedImage) -> None:
+        self._take_depth(message, self._inputs["depth/compressedDepth"].topic)
+
     def _on_depth(self, message: Image) -> None:
+        self._take_depth(message, self._inputs["depth"].topic)
+
+    def _take_depth(self, message: Any, topic: str) -> None:
         try:
-            depth = messages.decode_depth(message, self._inputs["depth"].topic)
+            depth = messages.decode_depth(message, topic)
         except MessageError as error:
             self._statistics.fault(f"depth: {error.reason}", str(error))
             return

@@ -68,7 +68,7 @@ def transport(context: LaunchContext) -> list[Any]:
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, the transport and the node."""
-    image, mask = LaunchConfiguration("image_topic"), LaunchConfiguration("mask_topic")
+    image, depth = LaunchConfiguration("image_topic"), LaunchConfiguration("depth_topic")
     node = LifecycleNode(
         package="dkt_ros",
         executable="perception_node",
@@ -87,9 +87,10 @@ def generate_launch_description() -> LaunchDescription:
             ("image", image),
             ("image/compressed", [image, "/compressed"]),
             ("camera_info", LaunchConfiguration("camera_info_topic")),
-            ("depth", LaunchConfiguration("depth_topic")),
+            ("depth", depth),
+            ("depth/compressedDepth", [depth, "/compressedDepth"]),
             ("depth/camera_info", LaunchConfiguration("depth_camera_info_topic")),
-            ("mask", mask),
+            ("mask", LaunchConfiguration("mask_topic")),
         ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
     )

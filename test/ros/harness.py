@@ -42,6 +42,7 @@ INPUTS = {
     "camera_info": CameraInfo,
     "depth": Image,
     "depth/camera_info": CameraInfo,
+    "depth/compressedDepth": CompressedImage,
     "mask": Image,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import struct
 import sys
 
 import cv2
@@ -90,6 +91,30 @@ def test_32fc1_is_metres_and_nan_zero_negative_and_infinity_are_invalid(padding,
     np.testing.assert_array_equal(depth, np.array([[np.nan, np.nan, 1.25], [np.nan] * 3], np.float32))
 
 
+def png16(codes: np.ndarray, a: float = 0, b: float = 0) -> bytes:
+    """What compressed_depth_image_transport sends."""
+    return struct.pack("<iff", 0, a, b) + cv2.imencode(".png", codes)[1].tobytes()
+
+
+def test_compressed_depth():
+    codes = np.array([[0, 1000, 2500]], np.uint16)
+    millimetres = stored.compressed(png16(codes), "16UC1; compressedDepth png")
+    np.testing.assert_allclose(messages.decode_depth(millimetres), [[np.nan, 1.0, 2.5]], rtol=1e-6)
+    # its encoder: code = a / depth + b, with a = 100 (100 + 1) and b = 1 - a / 10 for 100 levels at 1 m and 10 m range
+    a, b = 10_100.0, 1 - 1010.0
+    codes = np.array([[0, round(a / 1.5 + b), round(a / 4 + b)]], np.uint16)
+    inverse = stored.compressed(png16(codes, a, b), "32FC1; compressedDepth")
+    np.testing.assert_allclose(messages.decode_depth(inverse), [[np.nan, 1.5, 4]], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"twelve bytes", b"twelve bytes and no picture", png16(np.zeros((2, 2), np.uint8))]
+)
+def test_broken_compressed_depth_is_refused(data):
+    message = stored.compressed(data, "16UC1; compressedDepth png")
+    refusal(lambda: messages.decode_depth(message, "/d"), "/d", "16UC1; compressedDepth png")
+
+
 def test_decoding_depth_leaves_the_message_alone():
     message = stored.image(np.zeros((2, 3), np.float32), "32FC1")
     messages.decode_depth(message)
@@ -109,7 +134,7 @@ def test_wrong_encodings_name_the_topic_the_value_and_the_remedy():
     colour = stored.image(RGB, "rgb8")
     refusal(lambda: messages.decode_depth(colour, "/cam/depth"), "/cam/depth", "'rgb8'", "16UC1")
     refusal(lambda: messages.decode_mask(colour, "/mask"), "/mask", "'rgb8'", "mono8")
-    refusal(lambda: messages.decode_depth(stored.compressed(b""), "/cam/depth"), "/cam/depth", "16UC1")
+    refusal(lambda: messages.decode_depth(stored.compressed(b""), "/cam/depth"), "/cam/depth", "16UC1", "'jpeg'")
 
 
 def test_bayer_without_cv_bridge_names_the_package(monkeypatch):

@@ -75,9 +75,22 @@ def test_compressed_images(world):
     robot.expect("depth/image", 400)
 
 
+def test_compressed_depth(world):
+    robot, under_test = world(robot={"inputs": ("image", "camera_info", "depth/compressedDepth")})
+    png = cv2.imencode(".png", (table() * 1000).round().astype(np.uint16))[1].tobytes()
+    for index in range(5):
+        robot.send_info(100 * index)
+        message = CompressedImage(header=robot.header(100 * index), format="16UC1; compressedDepth png")
+        message.data = bytes(12) + png
+        robot.publishers["depth/compressedDepth"].publish(message)
+        robot.send_image(100 * index)
+    robot.expect("depth/image", 400)
+    assert under_test.engine.clips[0].frames[0].sensor_depth[0, 0] == pytest.approx(1)
+
+
 def test_a_raw_publisher_beside_a_compressed_one_is_heard_once(world):
-    robot, _ = world(robot={"inputs": ("image", "image/compressed", "camera_info", "depth")}, active=False)
-    _.node.start()
+    robot, under_test = world(robot={"inputs": ("image", "image/compressed", "camera_info", "depth")}, active=False)
+    assert under_test.node.start()
     until(lambda: robot.publishers["image"].get_subscription_count() == 1, "raw is subscribed")
     until(lambda: robot.publishers["image/compressed"].get_subscription_count() == 0, "compressed is left")
 
