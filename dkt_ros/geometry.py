@@ -63,8 +63,8 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
     Args:
         depth: (H, W) float32 metres, NaN where unknown.
         intrinsics: of this image.
-        radius: of the window, pixels; default width / 128 and at least 2 (5 at 640: sensor noise of 0.1 px disparity at
-            1 m then turns a normal by some 6 degrees).
+        radius: of the window, pixels; default width / 80 and at least 3 (real D435 depth against ClearGrasp's normals
+            and rendered sequences both want about that).
 
     Returns:
         (H, W, 3) float32 unit vectors toward the camera; NaN where depth is unknown, where even the small window
@@ -74,7 +74,7 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
         ValueError: the intrinsics are of an image of another size.
     """
     across, down = _rays(depth, intrinsics)
-    wide = max(2, round(depth.shape[1] / 128)) if radius is None else max(1, radius)
+    wide = max(3, round(depth.shape[1] / 80)) if radius is None else max(1, radius)
     narrow = max(1, wide // 2)
     inverse = np.reciprocal(depth)
     slope_u, slope_v, step_u, step_v = _slopes(inverse, wide, narrow)
