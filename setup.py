@@ -7,6 +7,21 @@ from setuptools import find_packages, setup
 
 NAME = "dkt_ros"
 
+#: As much of colcon as builds an ament_python package; the tests build this one with it.
+COLCON = [
+    f"colcon-{part}"
+    for part in (
+        "core",
+        "library-path",
+        "metadata",
+        "package-information",
+        "package-selection",
+        "python-setup-py",
+        "recursive-crawl",
+        "ros",
+    )
+]
+
 setup(
     name=NAME,
     version="0.1.0",
@@ -58,7 +73,7 @@ setup(
         "view": ["open3d"],
         "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
         "train": ["accelerate", "tensorboard"],
-        "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools"],
+        "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
     entry_points={
         "console_scripts": [

@@ -71,7 +71,7 @@ def colcon() -> str:
     beside = Path(sys.executable).with_name("colcon")
     found = str(beside) if beside.exists() else shutil.which("colcon")
     if found is None:
-        pytest.skip("colcon is not installed: pip install colcon-core colcon-ros colcon-python-setup-py")
+        pytest.skip("colcon is not installed: pip install '.[test]'")
     return found
 
 
@@ -94,3 +94,7 @@ def test_colcon_builds_it_where_ros2_run_and_ros2_launch_look(colcon, tmp_path):
     assert (share / "ament_index" / "resource_index" / "packages" / "dkt_ros").is_file()
     (installed,) = prefix.glob("lib/python3*/site-packages/dkt_ros")
     assert (installed / "training" / "sequences.py").is_file() and not (installed / "training").is_symlink()
+    for pattern in ("dkt_ros/engines/nano/*.safetensors", "dkt_ros/resources/*/*", "training/recipes/*.yaml"):
+        for file in source.glob(pattern):  # what a first run needs beside the code
+            inside = file.relative_to(source / "dkt_ros" if pattern.startswith("dkt_ros") else source)
+            assert (installed / inside).is_file(), inside
