@@ -84,7 +84,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(f"loading engine {name!r}")
             engine = self._load_engine(name, threads=threads or None)
             self._perception = Perception(engine, settings)
-            self._buffer = self._perception.new_buffer()
+            self._buffer = self._perception.new_buffer(self.get_parameter("queue").value)
             self._outputs = Outputs(self)
         except Exception as error:
             self._release()

@@ -38,6 +38,7 @@ DECLARED: tuple[_Declared, ...] = (
     _Declared("threads", 0, "CPU threads for inference; 0 leaves it to torch", limits=(0, 1024)),
     _Declared("clip_length", _PATH.clip_length, "frames in a clip, 4n+1, one that the engine accepts", limits=(1, 129)),
     _Declared("overlap", _PATH.overlap, "frames that a clip shares with the one before it", limits=(1, 128)),
+    _Declared("queue", 1, "frames that may wait beyond a clip; more lose fewer frames, and age them", limits=(0, 100)),
     _Declared("use_sensor_depth", _PATH.use_sensor_depth, "false ignores the depth topic"),
     _Declared("sync_slop", 0.02, "depth and mask whose stamps are this near belong to an image, s", "now", (0.0, 1.0)),
     _Declared("sync_wait", 0.25, "an image waits so long for depth, mask and camera_info, s", "now", (0.0, 10.0)),
