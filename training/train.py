@@ -1,13 +1,15 @@
 """``python -m dkt_ros.training.train --recipe nano --data DIR --out DIR [--resume]``: train a completion engine.
 
 DIR of ``--data`` holds ``train/`` and ``val/`` with rendered sequences. OUT receives ``weights.safetensors`` (the
-averaged weights, as the engine loads them), ``state.safetensors`` (to resume) and ``log.csv``. Ctrl-C saves and stops.
+averaged weights, as the engine loads them), ``state.safetensors`` (to resume) and ``log.csv``. Ctrl-C or a termination
+signal saves and stops.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import sys
 from pathlib import Path
 
@@ -54,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
     given = parser.parse_args(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         train(load_recipe(given.recipe), given.data, given.out, given.resume, given.threads)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +33,8 @@ class Trainer:
         self.pool = SequencePool(data / "train")
         self.validation = SequencePool(data / "val")
         self.step = 0
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._drawn: tuple[int, Future[tuple[Batch, np.random.Generator]]] | None = None
 
     @property
     def phase_name(self) -> str:
@@ -44,10 +47,7 @@ class Trainer:
         phase = self.recipe.phases[index]
         if within == 0 and index > 0 and self.recipe.phases[index - 1].trains == "codec":
             self._measure_latents()
-        rng = np.random.default_rng([self.recipe.seed, self.step])
-        lengths, shares = list(phase.frames), np.array(list(phase.frames.values()))
-        frames = int(rng.choice(lengths, p=shares / shares.sum()))
-        batch = draw_batch(self.pool, rng, frames, self.recipe.clips_per_step[frames])
+        batch, rng = self._next_batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
             terms = self._codec_terms(batch, rng) if phase.trains == "codec" else self._completion_terms(batch)
         self.optimiser.zero_grad(set_to_none=True)
@@ -65,6 +65,27 @@ class Trainer:
             if phase.trains == "all":
                 row |= {f"val_{name}": value for name, value in validate(self.average, self.validation).items()}
         return row
+
+    def _next_batch(self) -> tuple[Batch, np.random.Generator]:
+        """This step's batch, drawn in another thread during the last step; the next is begun at once.
+
+        Not across a validation, which may find new sequences.
+        """
+        if self._drawn is not None and self._drawn[0] == self.step:
+            ready = self._drawn[1].result()
+        else:
+            ready = self._draw(self.step)
+        self._drawn = None
+        if (self.step + 1) % self.recipe.validate_every:
+            self._drawn = (self.step + 1, self._drawer.submit(self._draw, self.step + 1))
+        return ready
+
+    def _draw(self, step: int) -> tuple[Batch, np.random.Generator]:
+        phase = self.recipe.phases[self.recipe.at(step)[0]]
+        rng = np.random.default_rng([self.recipe.seed, step])
+        lengths, shares = list(phase.frames), np.array(list(phase.frames.values()))
+        frames = int(rng.choice(lengths, p=shares / shares.sum()))
+        return draw_batch(self.pool, rng, frames, self.recipe.clips_per_step[frames]), rng
 
     def _completion_terms(self, batch: Batch) -> dict[str, Tensor]:
         return completion_loss(self.model(batch.condition), batch)

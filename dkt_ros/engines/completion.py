@@ -14,7 +14,7 @@ from dkt_ros.engines import EngineCard
 from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
 from dkt_ros.engines.completion_model import CompletionModel, Condition
 from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
-from dkt_ros.engines.wan import CELL, GROUP, WanSizes, working_size
+from dkt_ros.engines.wan import WanSizes, working_size
 from dkt_ros.frames import Clip, Float32, Prediction
 
 
@@ -58,7 +58,7 @@ class CompletionEngine:
             ValueError: a clip length that the card does not list, frames of different sizes, or trust of another shape.
         """
         self._check(clip, trust)
-        size = working_size(*clip.frames[0].size, self._area, CELL)
+        size = working_size(*clip.frames[0].size, self._area)
         with self._lock, torch.inference_mode():
             if clip.overlap == 0:
                 self._limits = None
@@ -119,8 +119,3 @@ def _partial_at(clip: Clip, trust: Float32 | None, size: tuple[int, int]) -> tup
         for i, frame in enumerate(clip.frames)
     ]
     return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-
-
-def lengths_up_to(longest: int) -> tuple[int, ...]:
-    """1, 5, 9, ... up to ``longest``: the clip lengths of the Wan codec."""
-    return tuple(range(1, longest + 1, GROUP))

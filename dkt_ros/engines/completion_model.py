@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dkt_ros.engines.wan import CELL, GROUP, WanCore, WanSizes
+from dkt_ros.engines.wan import WanCore, WanSizes
 
 #: Slope of the gate: a decoded -1 / +1 means keep / replace the filled sensor to within 2 %.
 GATE_SLOPE = 4.0
@@ -46,15 +46,15 @@ class Condition(NamedTuple):
     trust: Tensor
 
 
-def fold_trust(trust: Tensor) -> Tensor:
-    """(B, T, H, W) -> (B, 4, t, h, w): area means over 8x8 pixels, the 4 frames of a group as channels.
+def fold_trust(trust: Tensor, cell: int, group: int) -> Tensor:
+    """(B, T, H, W) -> (B, group, t, h, w): area means over cells, the frames of a group as channels.
 
-    The first frame, alone in its group, is repeated 4 times (the rule of Wan's image-to-video mask).
+    The first frame, alone in its group, is repeated (the rule of Wan's image-to-video mask).
     """
     b, t, h, w = trust.shape
-    cells = F.avg_pool2d(trust, CELL)
-    frames = torch.cat([cells[:, :1].repeat(1, GROUP - 1, 1, 1), cells], dim=1)
-    return frames.view(b, (t + GROUP - 1) // GROUP, GROUP, h // CELL, w // CELL).transpose(1, 2)
+    cells = F.avg_pool2d(trust, cell)
+    frames = torch.cat([cells[:, :1].repeat(1, group - 1, 1, 1), cells], dim=1)
+    return frames.view(b, (t + group - 1) // group, group, h // cell, w // cell).transpose(1, 2)
 
 
 class CompletionModel(nn.Module):
@@ -69,7 +69,7 @@ class CompletionModel(nn.Module):
     def __init__(self, sizes: WanSizes) -> None:
         super().__init__()
         z = int(sizes.codec["z_dim"])
-        wanted = (2 * z + GROUP, 2 * z)
+        wanted = (2 * z + sizes.group, 2 * z)
         given = (sizes.transformer["in_channels"], sizes.transformer["out_channels"])
         if given != wanted:
             raise ValueError(f"transformer in/out channels {given}: a completion with z_dim {z} needs {wanted}")
@@ -82,7 +82,8 @@ class CompletionModel(nn.Module):
         batch = rgb.shape[0]
         latents = self.core.encode(torch.cat([rgb, sensor_video(filled, trust)]))
         rgb_latent, sensor_latent = latents[:batch], latents[batch:]
-        out = self.core.denoise(torch.cat([rgb_latent, sensor_latent, fold_trust(trust)], dim=1))
+        folded = fold_trust(trust, self.core.sizes.cell, self.core.sizes.group)
+        out = self.core.denoise(torch.cat([rgb_latent, sensor_latent, folded], dim=1))
         change, normals_latent = out.chunk(2, dim=1)
         decoded = self.core.decode(torch.cat([sensor_latent + change, normals_latent]))
         return self.read(decoded[:batch], decoded[batch:], filled)

@@ -1,7 +1,8 @@
 """The Wan video autoencoder and transformer of diffusers, at any size, with their silent traps made loud.
 
-Shapes: B clips, C channels, T = 4n+1 frames, (H, W) pixels, t = n+1 latent frames, (h, w) = (H, W) / 8, Z latent
-channels. diffusers quietly drops frames and pixels that do not fit its grid; ``check_grid`` refuses them instead.
+Shapes: B clips, C channels, T = 4n+1 frames, (H, W) pixels, Z latent channels, (h, w) = (H, W) / ``cell`` and
+t = 1 + (T - 1) / ``group`` latent frames (cell 8 and group 4 for the published codec; a smaller one may compress
+less). diffusers quietly drops frames and pixels that do not fit its grid; ``check_grid`` refuses them instead.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanAttentionBlock, WanResidualBlock
 from torch import Tensor, nn
 
-#: Pixels per latent cell, and frames per latent frame after the first.
-CELL, GROUP = 8, 4
+from dkt_ros.engines.shortcuts import take_shortcuts
+
+#: diffusers' encoder takes the first frame alone and then this many at a time.
+CHUNK = 4
+#: Sides of a picture: the published 8 pixels a cell, or 4 pixels a cell and transformer patches of 2x2 cells.
+MULTIPLE = 8
 #: The time at which a single pass is asked: pure noise, of which only its mean, zero, is given.
 SINGLE_PASS_TIME = 1000.0
 
@@ -28,17 +34,27 @@ class WanSizes:
     codec: dict[str, Any]
     transformer: dict[str, Any]
 
+    @property
+    def cell(self) -> int:
+        """Pixels per latent cell, along each side."""
+        return int(2 ** (len(self.codec["dim_mult"]) - 1) * (self.codec.get("patch_size") or 1))
 
-def check_grid(frames: int, height: int, width: int, multiple: int = CELL) -> None:
+    @property
+    def group(self) -> int:
+        """Frames per latent frame after the first, which stands alone."""
+        return int(2 ** sum(self.codec["temperal_downsample"]))
+
+
+def check_grid(frames: int, height: int, width: int, multiple: int = MULTIPLE) -> None:
     """Raise ValueError unless the clip fits the codec's grid exactly."""
-    if frames < 1 or frames % GROUP != 1:
-        near = max(1, (frames - 2) // GROUP * GROUP + GROUP + 1)
+    if frames < 1 or frames % CHUNK != 1:
+        near = max(1, (frames - 2) // CHUNK * CHUNK + CHUNK + 1)
         raise ValueError(f"a clip of {frames} frames: must be 4n+1; repeat the last frame up to {near}")
     if height < multiple or width < multiple or height % multiple or width % multiple:
         raise ValueError(f"a picture of {width}x{height}: both sides must be multiples of {multiple}; resize it")
 
 
-def working_size(width: int, height: int, area: int, multiple: int = CELL) -> tuple[int, int]:
+def working_size(width: int, height: int, area: int, multiple: int = MULTIPLE) -> tuple[int, int]:
     """The (width, height) on the grid that keeps the picture's aspect best at about ``area`` pixels.
 
     The cost is |log aspect error| + |log area error| / 4, so a picture is squeezed by a few percent at most.
@@ -66,6 +82,8 @@ class WanCore(nn.Module):
         self.sizes = sizes
         self.codec: Any = AutoencoderKLWan(**copy.deepcopy(sizes.codec))
         self.transformer: Any = WanTransformer3DModel(**copy.deepcopy(sizes.transformer))
+        take_shortcuts(self.codec, self.transformer)
+        _silence_branches(self.codec)
         z = self.z_dim
         self.register_buffer("latents_mean", torch.zeros(1, z, 1, 1, 1))
         self.register_buffer("latents_std", torch.ones(1, z, 1, 1, 1))
@@ -101,6 +119,15 @@ class WanCore(nn.Module):
         time = conditioned.new_full((batch,), SINGLE_PASS_TIME)
         prompt = conditioned.new_zeros(batch, 1, self.transformer.config.text_dim)
         return self.transformer(conditioned, time, prompt, return_dict=False)[0].float()
+
+
+def _silence_branches(codec: Any) -> None:
+    """Start every residual branch at zero, so that an untrained codec is nearly linear and learns sooner."""
+    for module in codec.modules():
+        last = {WanResidualBlock: "conv2", WanAttentionBlock: "proj"}.get(type(module))
+        if last is not None:
+            nn.init.zeros_(getattr(module, last).weight)
+            nn.init.zeros_(getattr(module, last).bias)
 
 
 def _unpatchify(x: Tensor, patch: int | None) -> Tensor:

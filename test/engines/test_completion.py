@@ -84,7 +84,7 @@ def test_shrinking_weighs_by_trust():
 
 def test_folding_puts_the_first_frame_four_times_and_then_groups_of_four():
     trust = torch.arange(9.0).view(1, 9, 1, 1).expand(1, 9, 16, 8) / 10
-    folded = fold_trust(trust)
+    folded = fold_trust(trust, 8, 4)
     assert folded.shape == (1, 4, 3, 2, 1)
     torch.testing.assert_close(folded[0, :, 0, 0, 0], torch.zeros(4))
     torch.testing.assert_close(folded[0, :, 1, 0, 0], torch.tensor([0.1, 0.2, 0.3, 0.4]))
