@@ -219,7 +219,9 @@ class NodeUnderTest:
     def __init__(self, engine=None, loader=None, **parameters) -> None:
         self.engine = engine or SensorEngine()
         self.log: list[str] = []
-        parameters = {"clip_length": 5, "overlap": 1, "sync_wait": 2.0, "cloud.max_rate": 0.0, **parameters}
+        # a queue for the bursts in which tests send
+        own = {"clip_length": 5, "overlap": 1, "queue": 4, "sync_wait": 2.0, "cloud.max_rate": 0.0}
+        parameters = {**own, **parameters}
         self._spinning = Spinning()
         node_module.DIAGNOSTICS_PERIOD, node_module.RECHECK_PERIOD = 0.1, 0.1
         self.node = node_module.PerceptionNode(
