@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dkt_ros.bags import Bag, BagError, BagWriter, RawMessage
 from dkt_ros.evaluation import recorded, topics
@@ -25,6 +25,10 @@ from dkt_ros.evaluation.pictures import contact_sheet
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import RecordingError, load_recording
 from dkt_ros.evaluation.report import Report, command_line
+
+if TYPE_CHECKING:
+    from dkt_ros.frames import Estimate
+    from dkt_ros.replay import Exchange
 
 BUNDLED_BAG = Path(__file__).parent / "resources" / "demo"
 NODE = "/dkt_perception"
@@ -180,7 +184,7 @@ def node_process(log: Path) -> Iterator[subprocess.Popen[bytes]]:
                     continue
 
 
-def diagnostics_of(exchange: Any) -> dict[str, str]:
+def diagnostics_of(exchange: Exchange) -> dict[str, str]:
     """The node's last diagnostics as key -> value."""
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.serialization import deserialize_message
@@ -193,7 +197,7 @@ def diagnostics_of(exchange: Any) -> dict[str, str]:
     return {}
 
 
-def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Any:
+def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Exchange:
     """Start the node, replay ``messages`` (CDR on the topics of ``INPUTS``) by their times, record, end the node.
 
     Returns the ``replay.Exchange``. ``set_environment`` must have been called.
@@ -212,9 +216,12 @@ def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Any:
         raise DemoError(f"ROS 2 is not here ({error}); `dkt doctor` says what to do") from error
     with node_process(log) as node:
 
-        def watch() -> None:
+        def watch(exchange: Exchange) -> None:
             if node.poll() is not None:
                 raise DemoError(f"the node ended with status {node.returncode}{_tail(log)}")
+            # It starts by itself before it tells anything, so what it tells then is final.
+            if diagnostics_of(exchange).get("state") == "unconfigured":
+                raise DemoError(f"the node could not be configured{_tail(log)}")
 
         with Replayer(kinds, OUTPUTS, watch) as replayer:
             print("starting the node ...", file=sys.stderr)
@@ -227,7 +234,7 @@ def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Any:
             return replayer.exchange
 
 
-def _record(path: Path, inputs: Sequence[RawMessage], exchange: Any) -> None:
+def _record(path: Path, inputs: Sequence[RawMessage], exchange: Exchange) -> None:
     """Everything of the bag and everything that came back, on the bag's time line, as one MCAP file."""
     start = inputs[0].time_ns - exchange.start_ns
     outputs = [RawMessage(m.topic, m.type, m.time_ns + start, m.data) for m in exchange.received]
@@ -246,7 +253,7 @@ def _record(path: Path, inputs: Sequence[RawMessage], exchange: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def timing_of(exchange: Any) -> Timing:
+def timing_of(exchange: Exchange) -> Timing:
     """Rates, ages and drops of an exchange."""
     arrived = {s: t for s, t in exchange.arrivals(DEPTH_OUT).items() if s in exchange.sent}
     ages = [(t - exchange.sent[s]) * 1e-9 for s, t in arrived.items()] or [0.0]
@@ -267,7 +274,7 @@ def timing_of(exchange: Any) -> Timing:
     )
 
 
-def _report(recording: Recording, estimates: Sequence[Any], limits: Range, timing: Timing) -> Report:
+def _report(recording: Recording, estimates: Sequence[Estimate], limits: Range, timing: Timing) -> Report:
     scores = evaluate(recording, estimates, limits)
     details = {"timing": asdict(timing), "problems": [recording.problem] if recording.problem else []}
     return Report([scores], limits, "the node's default", command_line(), details)

@@ -53,15 +53,15 @@ def header_stamp_ns(cdr: bytes) -> int:
 class Replayer:
     """A ROS node that publishes recorded messages and keeps what comes back, serialised as it is.
 
-    Context manager. ``watch`` is called often and may raise to end everything (the other process died, say).
+    Context manager.
 
     Args:
         inputs: topic -> message type of what will be published.
         outputs: topic -> message type of what is recorded.
-        watch: see above.
+        watch: called often with what was exchanged so far; may raise to end everything (the other process died, say).
     """
 
-    def __init__(self, inputs: dict[str, str], outputs: dict[str, str], watch: Callable[[], None]) -> None:
+    def __init__(self, inputs: dict[str, str], outputs: dict[str, str], watch: Callable[[Exchange], None]) -> None:
         self._watch = watch
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
@@ -123,7 +123,7 @@ class Replayer:
         """Receive for this long; at least what is waiting now."""
         end = time.monotonic() + seconds
         while True:
-            self._watch()
+            self._watch(self.exchange)
             self._executor.spin_once(timeout_sec=min(max(end - time.monotonic(), 0.0), 0.2))
             if time.monotonic() >= end:
                 return

@@ -81,6 +81,19 @@ def test_a_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "demo.mcap").exists()
 
 
+def test_a_node_that_cannot_be_configured_is_quoted_at_once(
+    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "from dkt_ros.node import main\n"
+        "def loader(*_, **__): raise FileNotFoundError('nano.safetensors: no such weight file')\n"
+        "main(engine_loader=loader)"
+    )
+    monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
+    with pytest.raises(demo.DemoError, match=r"could not be configured; the end of (.|\n)*no such weight file"):
+        demo.run_demo(bag, tmp_path)
+
+
 def test_a_node_that_never_listens_is_ended(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import time; print('thinking', flush=True); time.sleep(600)"
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
