@@ -35,7 +35,7 @@ def push_pull(values: Float32, weight: Float32) -> Float32:
     height, width = values.shape[-2:]
     known = np.clip(np.nan_to_num(weight.astype(np.float32, copy=False)), 0.0, 1.0).reshape(-1, height, width)
     clean = np.where(known > 0, values.reshape(-1, height, width), 0.0).astype(np.float32)
-    filled = [_push_pull_one(v, w) for v, w in zip(clean, known)]
+    filled = [_push_pull_one(v, w) for v, w in zip(clean, known, strict=True)]
     return np.stack(filled).reshape(values.shape) if filled else values.astype(np.float32)
 
 

@@ -45,7 +45,8 @@ class Intrinsics:
                 raise ValueError(f"focal length {name} = {value}: must be finite and positive; calibrate the camera")
         for name in ("cx", "cy"):
             if not np.isfinite(getattr(self, name)):
-                raise ValueError(f"principal point {name} = {getattr(self, name)}: must be finite; calibrate the camera")
+                value = getattr(self, name)
+                raise ValueError(f"principal point {name} = {value}: must be finite; calibrate the camera")
         if self.width < 1 or self.height < 1:
             raise ValueError(f"image size {self.width}x{self.height}: must be at least 1x1")
 
@@ -111,7 +112,8 @@ class Prediction:
     Attributes:
         disparity: (T, h, w) float32, larger is nearer. Related to true inverse depth 1/z by one positive scale and one
             shift for the whole clip; ``kind`` says whether those are known.
-        normals: (T, h, w, 3) float32 unit vectors in the optical frame, toward the camera; None if the engine gives none.
+        normals: (T, h, w, 3) float32 unit vectors in the optical frame, toward the camera; None if the engine gives
+            none.
         kind: "affine": scale and shift unknown; "metric": disparity is 1/z in 1/m already.
     """
 
@@ -131,8 +133,8 @@ class MetricFit:
         inlier_share: share of the trusted pixels within three residuals, 0..1.
         pixels: how many trusted pixels entered.
         accepted: False if the fit was refused.
-        reason: why it was refused, or what was held over from earlier clips and why, in words with the numbers; "" for a
-            plain fit.
+        reason: why it was refused, or what was held over from earlier clips and why, in words with the numbers; ""
+            for a plain fit.
     """
 
     scale: float

@@ -1,7 +1,7 @@
 """Makes successive clips of relative disparity agree.
 
-An affine engine gives every clip a scale and a shift of its own. Two successive clips share frames, so the later one can
-be brought onto the earlier by least squares on those frames.
+An affine engine gives every clip a scale and a shift of its own. Two successive clips share frames, so the later one
+can be brought onto the earlier by least squares on those frames.
 """
 
 from __future__ import annotations
