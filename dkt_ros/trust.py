@@ -1,7 +1,8 @@
 """Which values of the depth sensor are believed.
 
 On glass a depth sensor is mostly wrong, not silent: it returns what stands behind. So existence of a value is no
-trust. Two steps: ``sensor_trust`` looks at the sensor alone, ``disagreement_gate`` compares it with the model afterwards.
+trust. Two steps: ``sensor_trust`` looks at the sensor alone, ``disagreement_gate`` compares it with the model
+afterwards.
 Pixel distances in the settings are of a picture 640 wide and scale with its width.
 """
 
