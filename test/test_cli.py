@@ -58,6 +58,7 @@ def test_run_on_a_bag_gives_metres(engine: ScriptedEngine, bag: Path, tmp_path: 
         assert set(np.unique(result["provenance"])) <= {0, 1, 2}
         meta = json.loads(str(result["meta"]))
     assert (meta["unit"], meta["engine"], meta["input"]) == ("metres along Z", "scripted", "my_bag")
+    assert (meta["intrinsics"]["fx"], meta["intrinsics"]["width"]) == (70.0, WIDTH)
     assert sorted(path.name for path in out.iterdir()) == ["depth.npz", "preview.mp4"]
     assert "13 frames, metres along Z" in capsys.readouterr().out
 

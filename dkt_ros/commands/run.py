@@ -7,7 +7,8 @@ Examples:
 
 Writes into the folder given by --out:
   depth.npz     depth (T,H,W) float32 metres, NaN unknown; or disparity where there is no metric scale;
-                stamps_ns, normals (T,H,W,3) float16, provenance (T,H,W) 0 none, 1 measured, 2 inferred; meta (JSON)
+                stamps_ns, normals (T,H,W,3) float16, provenance (T,H,W) 0 none, 1 measured, 2 inferred;
+                meta (JSON: unit, intrinsics, scale and shift of each frame, ...)
   preview.mp4   the pictures and the depth side by side (PNGs in preview/ where no MP4 can be written)
 """
 
@@ -17,6 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,14 +94,14 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
     from dkt_ros.preview import Preview
 
     fits: list[list[float] | None] = []
-    frame_id = ""
+    frame: Frame | None = None
     with ArrayFile(arguments.out / "depth.npz") as arrays, Preview(arguments.out, source.rate_hz) as preview:
         for estimate in _estimates(source, perception):
             _append(arrays, estimate)
             preview.add(estimate)
-            frame_id, fit = estimate.frame.frame_id, estimate.fit
+            frame, fit = estimate.frame, estimate.fit
             fits.append([fit.scale, fit.shift] if fit is not None and fit.accepted else None)
-        if not fits:
+        if frame is None:
             raise CommandError(f"{source.name}: no frame could be read{_reasons(source)}")
         metric = any(fit is not None for fit in fits)
         arrays.drop("disparity" if metric else "depth")
@@ -108,7 +110,8 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
             "dkt_ros": __version__,
             "input": source.name,
             "engine": perception.engine.card.name,
-            "frame_id": frame_id,
+            "frame_id": frame.frame_id,
+            "intrinsics": asdict(frame.intrinsics) if frame.intrinsics else None,
             "unit": unit,
             "scale_and_shift": fits,
         }
