@@ -21,9 +21,9 @@ from dkt_ros.training.render.sensor import simulate_depth_sensor
 from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence
 
 #: Crops (height, width) of the rendered 96x160, drawn per batch; 4:3 among them, the aspect of most depth cameras.
-CROPS = ((96, 160), (96, 160), (96, 128), (88, 120), (96, 144), (80, 128), (72, 96))
+CROPS = ((96, 160), (96, 160), (96, 128), (96, 144), (80, 128))
 #: How often a clip has no sensor at all; only a few points; rectangles cut out; the transparent mask given; half lost.
-NO_SENSOR, SPARSE, RECTANGLES, MASKED, HALF = 0.12, 0.03, 0.10, 0.10, 0.03
+NO_SENSOR, SPARSE, RECTANGLES, MASKED, HALF = 0.06, 0.01, 0.05, 0.10, 0.01
 
 
 @dataclass(frozen=True)
@@ -209,15 +209,15 @@ def flying_pixels(depth: Float32, relative: float = 0.05) -> NDArray[np.bool_]:
 def recoloured(rgb: NDArray[np.uint8], rng: np.random.Generator) -> Float32:
     """(T, H, W, 3) uint8 -> float32 in [-1, 1] with drawn channel order, gain, gamma, blur and noise."""
     picture = rgb.astype(np.float32) / 255.0
-    if rng.random() < 0.5:
+    if rng.random() < 0.15:
         picture = picture[..., rng.permutation(3)]
-    if rng.random() < 0.1:
+    if rng.random() < 0.03:
         picture = np.repeat(picture.mean(axis=-1, keepdims=True), 3, axis=-1)
-    gain = rng.uniform(0.65, 1.4) * rng.uniform(0.85, 1.15, 3)
-    picture = np.clip(picture * gain.astype(np.float32), 0, 1) ** np.float32(rng.uniform(0.7, 1.4))
+    gain = rng.uniform(0.75, 1.3) * rng.uniform(0.92, 1.08, 3)
+    picture = np.clip(picture * gain.astype(np.float32), 0, 1) ** np.float32(rng.uniform(0.8, 1.25))
     if rng.random() < 0.2:
         picture = np.stack([cv2.GaussianBlur(p, (3, 3), rng.uniform(0.3, 0.8)) for p in picture])
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.025))
+    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.012))
     return np.clip(2 * (picture + noise) - 1, -1, 1).astype(np.float32)
 
 

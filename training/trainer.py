@@ -14,6 +14,7 @@ from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weigh
 from dkt_ros.engines.completion_model import CompletionModel, sensor_video
 from dkt_ros.training.data import Batch, SequencePool, draw_batch
 from dkt_ros.training.losses import completion_loss, reconstruction_loss
+from dkt_ros.training.muon import HiddenMatrices, hidden_matrices
 from dkt_ros.training.recipe import Recipe
 from dkt_ros.training.validation import validate
 
@@ -27,8 +28,11 @@ class Trainer:
         self.model = CompletionModel(recipe.model)
         self.average = CompletionModel(recipe.model).requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=1.0, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+        hidden = hidden_matrices(self.model)
+        others = [p for name, p in self.model.named_parameters() if name not in hidden]
+        self.optimisers: tuple[torch.optim.Optimizer, ...] = (
+            HiddenMatrices(hidden.values(), recipe.weight_decay),
+            torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.95), weight_decay=recipe.weight_decay),
         )
         self.pool = SequencePool(data / "train")
         self.validation = SequencePool(data / "val")
@@ -50,13 +54,14 @@ class Trainer:
         batch, rng = self._next_batch()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
             terms = self._codec_terms(batch, rng) if phase.trains == "codec" else self._completion_terms(batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         terms["total"].backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = phase.rate_at(within)
-        if torch.isfinite(norm):
-            self.optimiser.step()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = phase.rate_at(within)
+            if torch.isfinite(norm):
+                optimiser.step()
         self.step += 1
         self._follow()
         row = {name: float(value.detach()) for name, value in terms.items()} | {"gradient_norm": float(norm)}
@@ -124,8 +129,9 @@ class Trainer:
         state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                state[f"optimiser.{key}.{name}"] = value
+            for optimiser in self.optimisers:
+                for key, value in optimiser.state.get(parameter, {}).items():
+                    state[f"optimiser.{key}.{name}"] = value
         save_weights(out / "state.safetensors", state, config)
 
     def load(self, path: Path) -> None:
@@ -139,11 +145,13 @@ class Trainer:
             raise CheckpointError(f"{path}: trained with other sizes than the recipe's model; give its own recipe")
         for prefix, module in (("model.", self.model), ("average.", self.average)):
             fill_module(module, _under(tensors, prefix), path)
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            moments = _under(tensors, f"optimiser.{key}.")
-            for name, parameter in self.model.named_parameters():
-                if name in moments:
-                    self.optimiser.state[parameter][key] = moments[name]
+        for optimiser, keys in zip(self.optimisers, (("momentum",), ("step", "exp_avg", "exp_avg_sq")), strict=True):
+            own = {id(p) for group in optimiser.param_groups for p in group["params"]}
+            for key in keys:
+                moments = _under(tensors, f"optimiser.{key}.")
+                for name, parameter in self.model.named_parameters():
+                    if id(parameter) in own and name in moments:
+                        optimiser.state[parameter][key] = moments[name]
         self.step = int(config["steps"])
 
 
