@@ -1,4 +1,4 @@
-"""Score the held-out renders and the bundled bag, and append both tables to benchmarks/RESULTS.md.
+"""Score the held-out renders and the bundled bag, and put both tables into benchmarks/RESULTS.md, newest first.
 
     python -m benchmarks.eval data/heldout --out out
 
@@ -19,8 +19,11 @@ from dkt_ros.commands.run import add_engine_arguments, make_perception
 from dkt_ros.demo import BUNDLED_BAG
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.report import Report
+from dkt_ros.files import written_whole
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+#: Stands in RESULTS.md above the newest section.
+NEWEST_BELOW = "<!-- newest below -->\n"
 
 
 def commit() -> str:
@@ -34,7 +37,7 @@ def commit() -> str:
 
 
 def section(title: str, report: Report) -> str:
-    """What is appended to RESULTS.md for one set of recordings."""
+    """What RESULTS.md gets for one set of recordings."""
     day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     cost = f"{1000 * report.details['path_seconds_per_frame']:.0f} ms per frame for the whole path on this machine"
     parts = [f"## {title}, {day}, commit {commit()}, engine {report.engine}", report.table(), report.bars()]
@@ -62,8 +65,9 @@ def main() -> int:
         text = section(title, report)
         print(text)
         if not arguments.dry:
-            with RESULTS.open("a") as file:
-                file.write(f"\n{text}")
+            head, mark, older = RESULTS.read_text().partition(NEWEST_BELOW)
+            with written_whole(RESULTS) as path:
+                path.write_text(f"{head}{mark}\n{text}{older}")
     return 0
 
 
