@@ -45,7 +45,7 @@ lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-eval: venv  ## score the held-out renders (DATA=folder) and the bundled bag; appends to benchmarks/RESULTS.md
+eval: venv  ## score the held-out renders (DATA=folder) and the bundled bag; writes into benchmarks/RESULTS.md
 	@test -n "$$(ls $(DATA)/sequence_*.npz 2>/dev/null)" || $(MAKE) heldout
 	$(BIN)/python -m benchmarks.eval $(DATA) --out $(OUT)
 
