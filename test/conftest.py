@@ -16,5 +16,7 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="dkt_ros_log_"))
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+# The networks of the tests are tiny: more threads are no faster, and wait for each other on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ[_variable] = str(REPOSITORY / "config" / "fastdds_large.xml")
