@@ -70,8 +70,7 @@ class ClipBuffer:
         """
         with self._lock:
             self.received += 1
-            newest = self._waiting[-1] if self._waiting else (self._tail[-1] if self._tail else None)
-            found = _break(newest, frame) if newest is not None else None
+            found = self.break_before(frame)
             if found is not None and found.reason == "stamp repeated":
                 self.drops[found.reason] += 1
                 return found
@@ -82,6 +81,11 @@ class ClipBuffer:
                 self._waiting.popleft()
                 self.drops["overload"] += 1
             return found
+
+    def break_before(self, frame: Frame) -> Break | None:
+        """What ``push`` would return for this frame."""
+        newest = self._waiting[-1] if self._waiting else (self._tail[-1] if self._tail else None)
+        return None if newest is None else _break(newest, frame)
 
     def take(self) -> Clip | None:
         """The next clip, with the newest frames that fit; None while too few frames wait."""

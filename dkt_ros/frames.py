@@ -115,11 +115,13 @@ class Prediction:
         normals: (T, h, w, 3) float32 unit vectors in the optical frame, toward the camera; None if the engine gives
             none.
         kind: "affine": scale and shift unknown; "metric": disparity is 1/z in 1/m already.
+        same_units: True if scale and shift are those of the engine's previous clip.
     """
 
     disparity: Float32
     normals: Float32 | None = None
     kind: Literal["affine", "metric"] = "affine"
+    same_units: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The node, the command line and the evaluation all call this class, so what is ev
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, ParamSpec, TypeVar
@@ -91,13 +92,24 @@ class Perception:
         """A clip buffer that fits these settings."""
         return ClipBuffer(self.settings.clip_length, self.settings.overlap, capacity)
 
-    def run(self, frames: Iterable[Frame]) -> Iterator[Estimate]:
-        """Every frame of a recording once, oldest first, in bounded memory. Nothing is dropped for being late."""
+    def run(self, frames: Iterable[Frame], dropped: Counter[str] | None = None) -> Iterator[Estimate]:
+        """Every frame of a recording once, oldest first, in bounded memory.
+
+        Nothing is dropped for being late. Before a break in the recording (time goes back, another picture size) what
+        waits is worked off first; only a frame whose stamp comes twice is left out, and counted in ``dropped``.
+        """
         buffer = self.new_buffer(capacity=self.settings.clip_length)
         for frame in frames:
+            if buffer.break_before(frame) is not None:
+                yield from self._rest(buffer)
             buffer.push(frame)
             while clip := buffer.take():
                 yield from self.process(clip)
+        yield from self._rest(buffer)
+        if dropped is not None:
+            dropped.update(buffer.drops)
+
+    def _rest(self, buffer: ClipBuffer) -> Iterator[Estimate]:
         while clip := buffer.flush():
             yield from self.process(clip)
 
@@ -143,7 +155,7 @@ class Perception:
         if prediction.kind == "metric":
             nothing = np.zeros(prediction.disparity.shape[1:], np.float32)
             return StitchedClip(prediction.disparity, 1.0, 0.0, nothing, clip.overlap > 0)
-        return self._stitcher.align(prediction.disparity, clip.overlap, self.settings.overlap, clip.padding)
+        return self._stitcher.align(prediction, clip.overlap, self.settings.overlap, clip.padding)
 
     def _fit(
         self, prediction: Prediction, stitched: StitchedClip, sensor: Float32 | None, trust: Float32 | None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dkt_ros.frames import Float32
+from dkt_ros.frames import Float32, Prediction
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,33 @@ class Stitcher:
         self.min_correlation = min_correlation
         self.scale_range = scale_range
         self._previous: Float32 | None = None
-        self._scale = 1.0
+        self._scale, self._shift = 1.0, 0.0
 
     def reset(self) -> None:
         """Forget the previous clip."""
         self._previous = None
-        self._scale = 1.0
+        self._scale, self._shift = 1.0, 0.0
 
-    def align(self, disparity: Float32, overlap: int, keep: int, padding: int = 0) -> StitchedClip:
+    def align(self, prediction: Prediction, overlap: int, keep: int, padding: int = 0) -> StitchedClip:
         """Bring a clip onto the scale of the previous one.
 
         Args:
-            disparity: (T, h, w) float32 from the engine, larger is nearer.
+            prediction: of the engine. If it keeps the previous clip's units it gets its scale and shift, too:
+                fitting what is known would only let errors add up from clip to clip.
             overlap: how many of the first frames are the last frames of the previous clip.
             keep: how many of the last frames the next clip will share.
             padding: how many of the last frames are repeats and must not be remembered.
         """
-        joint = None
+        disparity, joint = prediction.disparity, None
         if overlap and self._previous is not None and self._previous.shape == disparity[:overlap].shape:
-            joint = self._fit(disparity[:overlap], self._previous)
+            known = (self._scale, self._shift) if prediction.same_units else None
+            joint = known or self._fit(disparity[:overlap], self._previous)
         scale, shift = joint or (1.0, 0.0)
         stitched = (disparity * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
         disagreement = np.zeros(disparity.shape[1:], np.float32)
         if joint and self._previous is not None:
             disagreement = np.abs(stitched[:overlap] - self._previous).mean(0)
-        self._scale = scale
+        self._scale, self._shift = scale, shift
         real = stitched[: len(stitched) - padding]
         self._previous = real[len(real) - min(keep, len(real)) :].copy() if keep else None
         return StitchedClip(stitched, scale, shift, disagreement, joint is not None)

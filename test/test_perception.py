@@ -1,5 +1,7 @@
 """The whole path without ROS: what a robot gets for glass, for the table and when there is nothing to anchor to."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,14 @@ def test_every_frame_of_a_recording_comes_out_once_and_in_order():
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_recordings_shorter_than_a_clip_come_out_whole(count):
     assert len(run([frame(index) for index in range(count)])) == count
+
+
+def test_a_break_in_a_recording_costs_no_frame_and_a_repeated_stamp_is_counted():
+    frames = [frame(index) for index in (20, 21, 22, 22, 3, 4, 5)]
+    dropped: Counter[str] = Counter()
+    estimates = list(Perception(ScriptedEngine()).run(frames, dropped))
+    assert [each.frame.stamp_ns // 100_000_000 for each in estimates] == [20, 21, 22, 3, 4, 5]
+    assert +dropped == {"stamp repeated": 1}
 
 
 def test_glass_that_the_sensor_sees_through_gets_the_depth_of_its_surface():

@@ -127,7 +127,7 @@ def _estimates(source: Source, perception: Perception) -> Iterator[Estimate]:
     from tqdm import tqdm
 
     with tqdm(total=source.count, unit="frame", disable=None, desc=source.name) as bar:
-        for estimate in perception.run(_of_one_size(source)):
+        for estimate in perception.run(_of_one_size(source), source.skipped):
             yield estimate
             bar.update()
 
