@@ -42,12 +42,16 @@ class CompletionEngine:
     range, which is held from one clip to the next as long as the new one fits in it, so that a sequence of clips stays
     in one unit. Without trusted depth the units are the network's own. Not for two threads at once: a lock makes the
     second wait.
+
+    ``together`` says whether the network looks at the clip as a video; False gives it frame by frame, for weights that
+    were trained on single frames.
     """
 
-    def __init__(self, model: CompletionModel, card: EngineCard, area: int) -> None:
+    def __init__(self, model: CompletionModel, card: EngineCard, area: int, together: bool = True) -> None:
         self.card = card
         self._model = model
         self._area = area
+        self._together = together
         self._limits: DisparityRange | None = None
         self._lock = threading.Lock()
 
@@ -63,12 +67,12 @@ class CompletionEngine:
             if clip.overlap == 0:
                 self._limits = None
             sensed, believed = _partial_at(clip, trust, size)
-            self._limits = held_range(self._limits, sensed, believed)
+            before, self._limits = self._limits, held_range(self._limits, sensed, believed)
             filled, believed = fill_partial(sensed, believed, self._limits)
-            answer = self._model(condition(_rgb_at(clip, size), filled, believed))
-            disparity = answer.disparity[0].numpy()
-            normals = np.ascontiguousarray(answer.normals[0].permute(1, 2, 3, 0).numpy())
-        return Prediction(disparity, normals, "affine")
+            answer = self._model(condition(_rgb_at(clip, size), filled, believed, self._together))
+            disparity = answer.disparity.reshape(filled.shape).numpy()
+            normals = answer.normals.permute(0, 2, 3, 4, 1).reshape(*filled.shape, 3).contiguous().numpy()
+        return Prediction(disparity, normals, "affine", same_units=before is not None and self._limits is before)
 
     def _check(self, clip: Clip, trust: Float32 | None) -> None:
         frames = clip.frames
@@ -98,10 +102,11 @@ def held_range(held: DisparityRange | None, inverse_depth: Float32, trust: Float
     return fresh if outside > 0.1 or narrow else held
 
 
-def condition(rgb: Float32, filled: Float32, trust: Float32) -> Condition:
-    """One clip, (T, h, w, 3) in [-1, 1] and (T, h, w) twice -> the network's input with a batch of 1."""
-    video = torch.from_numpy(rgb).permute(3, 0, 1, 2).unsqueeze(0).contiguous()
-    return Condition(video, torch.from_numpy(filled).unsqueeze(0), torch.from_numpy(trust).unsqueeze(0))
+def condition(rgb: Float32, filled: Float32, trust: Float32, together: bool = True) -> Condition:
+    """(T, h, w, 3) in [-1, 1] and (T, h, w) twice -> the network's input: one clip of T frames, or T clips of one."""
+    batch = 0 if together else 1
+    video = torch.from_numpy(rgb).unsqueeze(batch).permute(0, 4, 1, 2, 3).contiguous()
+    return Condition(video, torch.from_numpy(filled).unsqueeze(batch), torch.from_numpy(trust).unsqueeze(batch))
 
 
 def _rgb_at(clip: Clip, size: tuple[int, int]) -> Float32:

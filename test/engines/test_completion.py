@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from dkt_ros.engines.completion import held_range  # noqa: E402
+from dkt_ros.engines.completion import condition, held_range  # noqa: E402
 from dkt_ros.engines.completion_model import CompletionModel, Condition, fold_trust, sensor_video  # noqa: E402
 from dkt_ros.engines.conditioning import (  # noqa: E402
     DisparityRange,
@@ -138,6 +138,16 @@ def test_what_diffusers_would_crop_silently_is_refused(frames, height, width):
 )
 def test_working_size_keeps_the_aspect(given, expected):
     assert working_size(*given, 160 * 96) == expected
+
+
+def test_frame_by_frame_is_a_batch_of_one_frame_clips():
+    rgb = np.random.default_rng(1).random((5, 16, 24, 3), dtype=np.float32)
+    plane = rgb[..., 0].copy()
+    clip, frames = condition(rgb, plane, plane), condition(rgb, plane, plane, together=False)
+    assert clip.rgb.shape == (1, 3, 5, 16, 24) and frames.rgb.shape == (5, 3, 1, 16, 24)
+    torch.testing.assert_close(frames.rgb[3, :, 0], clip.rgb[0, :, 3])
+    torch.testing.assert_close(frames.trust[3, 0], clip.trust[0, 3])
+    torch.testing.assert_close(frames.filled[4, 0], torch.from_numpy(plane[4]))
 
 
 def test_the_range_is_held_while_the_scene_stays_in_it():

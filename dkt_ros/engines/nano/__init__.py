@@ -9,6 +9,8 @@ from dkt_ros.engines import Engine, EngineCard
 WEIGHTS = Path(__file__).parent / "nano.safetensors"
 #: Pixels of a working picture: 160x96 for 5:3, 136x104 for 4:3
 AREA = 160 * 96
+#: These weights were trained almost only on single frames, and are better on them than on clips.
+TOGETHER = False
 
 CARD = EngineCard(
     name="nano",
@@ -43,4 +45,4 @@ def load(threads: int | None = None) -> Engine:
         if threads < 1:
             raise ValueError(f"threads = {threads}: must be at least 1")
         torch.set_num_threads(threads)
-    return CompletionEngine(load_completion_model(WEIGHTS), CARD, AREA)
+    return CompletionEngine(load_completion_model(WEIGHTS), CARD, AREA, TOGETHER)
