@@ -1,6 +1,6 @@
 """The same arithmetic with less work: exact rewrites of diffusers' Wan layers for clips that do not need all of it.
 
-Measured on one core (AVX-512), a training step of the nano on single frames: 0.95 s before, 0.4 s after.
+Measured on one busy core (AVX-512, bfloat16), a training step of 8 single frames: 0.95 s before, 0.56 s after.
 """
 
 from __future__ import annotations
