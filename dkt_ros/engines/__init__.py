@@ -15,7 +15,7 @@ class EngineCard:
     Attributes:
         name: as on the command line, e.g. "nano".
         kind: what its disparity means, see ``Prediction.kind``.
-        clip_lengths: the numbers of frames that it accepts, each 4n+1, ascending; the last is preferred.
+        clip_lengths: the numbers of frames that it accepts, each 4n+1, ascending.
         reads_sensor_depth: whether ``Frame.sensor_depth`` changes its answer.
         gives_normals: whether ``Prediction.normals`` is set.
         licence: of the weights (SPDX).

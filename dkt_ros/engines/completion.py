@@ -44,7 +44,7 @@ class CompletionEngine:
     second wait.
 
     ``together`` says whether the network looks at the clip as a video; False gives it frame by frame, for weights that
-    were trained on single frames.
+    were trained on single frames. Then the frames that a clip shares with the previous one keep their answers.
     """
 
     def __init__(self, model: CompletionModel, card: EngineCard, area: int, together: bool = True) -> None:
@@ -53,6 +53,7 @@ class CompletionEngine:
         self._area = area
         self._together = together
         self._limits: DisparityRange | None = None
+        self._answers: dict[int, tuple[Float32, Float32]] = {}
         self._lock = threading.Lock()
 
     def predict(self, clip: Clip, trust: Float32 | None = None) -> Prediction:
@@ -65,14 +66,36 @@ class CompletionEngine:
         size = working_size(*clip.frames[0].size, self._area)
         with self._lock, torch.inference_mode():
             if clip.overlap == 0:
-                self._limits = None
+                self._limits, self._answers = None, {}
             sensed, believed = _partial_at(clip, trust, size)
             before, self._limits = self._limits, held_range(self._limits, sensed, believed)
             filled, believed = fill_partial(sensed, believed, self._limits)
-            answer = self._model(condition(_rgb_at(clip, size), filled, believed, self._together))
-            disparity = answer.disparity.reshape(filled.shape).numpy()
-            normals = answer.normals.permute(0, 2, 3, 4, 1).reshape(*filled.shape, 3).contiguous().numpy()
+            if self._limits is not before:
+                self._answers = {}
+            rgb = _rgb_at(clip, size)
+            if self._together:
+                disparity, normals = self._answer(rgb, filled, believed)
+            else:
+                disparity, normals = self._frame_by_frame([f.stamp_ns for f in clip.frames], rgb, filled, believed)
         return Prediction(disparity, normals, "affine", same_units=before is not None and self._limits is before)
+
+    def _answer(self, rgb: Float32, filled: Float32, trust: Float32) -> tuple[Float32, Float32]:
+        """(T, h, w) disparity and (T, h, w, 3) normals."""
+        answer = self._model(condition(rgb, filled, trust, self._together))
+        normals = answer.normals.permute(0, 2, 3, 4, 1).reshape(*filled.shape, 3).contiguous()
+        return answer.disparity.reshape(filled.shape).numpy(), normals.numpy()
+
+    def _frame_by_frame(
+        self, stamps: list[int], rgb: Float32, filled: Float32, trust: Float32
+    ) -> tuple[Float32, Float32]:
+        """``_answer`` of frames whose stamps are new; the others (overlap, padding) have theirs already."""
+        new = [i for i, stamp in enumerate(stamps) if stamp not in self._answers and stamp not in stamps[:i]]
+        if new:
+            answers = self._answer(rgb[new], filled[new], trust[new])
+            self._answers |= {stamps[i]: pair for i, pair in zip(new, zip(*answers, strict=True), strict=True)}
+        self._answers = {stamp: self._answers[stamp] for stamp in stamps}
+        disparity, normals = zip(*(self._answers[stamp] for stamp in stamps), strict=True)
+        return np.stack(disparity), np.stack(normals)
 
     def _check(self, clip: Clip, trust: Float32 | None) -> None:
         frames = clip.frames

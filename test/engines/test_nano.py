@@ -56,6 +56,19 @@ def test_any_picture_size_is_answered_at_the_working_size(engine, width, height)
     assert 0.7 < h * w / nano.AREA < 1.4
 
 
+def test_frames_that_two_clips_share_are_computed_once_and_answered_alike(engine, monkeypatch):
+    frames = clip_of(13).frames
+    seen = []
+    answer = engine._answer
+    monkeypatch.setattr(engine, "_answer", lambda rgb, *rest: seen.append(len(rgb)) or answer(rgb, *rest))
+    first = engine.predict(Clip(frames[:9]))
+    second = engine.predict(Clip(frames[4:], overlap=5))
+    assert seen == [9, 4] and second.same_units
+    np.testing.assert_array_equal(second.disparity[:5], first.disparity[4:])
+    alone = engine.predict(Clip(frames))
+    np.testing.assert_allclose(second.disparity, alone.disparity[4:], atol=1e-5)
+
+
 @pytest.mark.parametrize("depth", [None, "invalid"])
 def test_without_any_depth_it_still_answers(engine, depth):
     check(engine.predict(clip_of(5, depth=depth)), 5)
