@@ -1,4 +1,4 @@
-# dkt_ros without a ROS install: everything happens in .venv, with Python 3.10 to 3.12, pip and the package index only.
+# dkt_ros without a ROS install: everything happens in .venv, with Python 3.11 or 3.12, pip and the package index only.
 # People with ROS 2 use colcon instead (see README.md) and need none of this.
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ venv: $(VENV)/.installed  ## the environment in .venv: CPU torch, ROS 2 wheels, 
 # The CPU build of torch first and alone: it has a local version (+cpu), which an index or a folder of wheels on this
 # machine may offer; else it comes from PyTorch's own index. The plain one on the Python index would bring CUDA along.
 $(VENV)/.installed: setup.py requirements/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed for the pinned environment: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install '$(TORCH)+cpu' || \
 		$(BIN)/python -m pip install '$(TORCH)' --index-url https://download.pytorch.org/whl/cpu

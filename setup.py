@@ -54,9 +54,7 @@ setup(
         "opencv-python-headless",
         "safetensors",
         "torch>=2.6",
-        "diffusers>=0.42.1,<0.43",
-        "peft",
-        "huggingface_hub",
+        "diffusers>=0.41,<0.43",
         "rosbags",
         "PyYAML",
         "tqdm",
@@ -72,7 +70,7 @@ setup(
         ],
         "view": ["open3d"],
         "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
-        "train": ["accelerate", "tensorboard"],
+        "train": ["accelerate", "peft", "tensorboard"],
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
     entry_points={

@@ -89,7 +89,10 @@ def read_frames(
         if rgb is None:
             continue
         sensor = None
-        if camera.depth and camera.depth in others:
+        if camera.depth and camera.depth not in others:
+            text = f"no depth within {slop_s * 1e3:g} ms of a picture, which goes without depth"
+            skipped[f"{camera.depth}: {text}"] += 1
+        elif camera.depth:
             sensor = _decoded(partial(messages.decode_depth, others[camera.depth], camera.depth), camera.depth, skipped)
         height, width = rgb.shape[:2]
         scaled = intrinsics

@@ -50,6 +50,7 @@ class ClipBuffer:
         self.delivered = 0
         self.drops: Counter[str] = Counter()
         self._tail: deque[Frame] = deque(maxlen=self.overlap)
+        self._follows = False
         self._waiting: deque[Frame] = deque()
         self._lock = threading.Lock()
 
@@ -109,6 +110,11 @@ class ClipBuffer:
             padding = (1 - held) % 4
             return self._deliver(fresh, padding)
 
+    def counts(self) -> Counter[str]:
+        """A copy of ``drops`` that no other thread changes."""
+        with self._lock:
+            return self.drops.copy()
+
     def reset(self, reason: str) -> None:
         """Forget the history; frames that waited are counted as dropped for ``reason``."""
         with self._lock:
@@ -116,15 +122,18 @@ class ClipBuffer:
 
     def _deliver(self, fresh: list[Frame], padding: int) -> Clip:
         overlap = len(self._tail)
-        clip = Clip((*self._tail, *fresh, *[fresh[-1]] * padding), overlap, padding)
+        clip = Clip((*self._tail, *fresh, *[fresh[-1]] * padding), overlap, padding, self._follows)
+        self._follows = True
         self._tail.extend(fresh)
         self.delivered += len(fresh)
         return clip
 
     def _forget(self, reason: str) -> None:
-        self.drops[reason] += len(self._waiting)
+        if self._waiting:
+            self.drops[reason] += len(self._waiting)
         self._waiting.clear()
         self._tail.clear()
+        self._follows = False
 
 
 def _break(before: Frame, after: Frame) -> Break | None:

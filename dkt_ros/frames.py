@@ -93,11 +93,18 @@ class Clip:
         frames: the frames.
         overlap: how many of the first frames stood in the previous clip too; 0 after a start, a gap or a reset.
         padding: how many of the last frames only repeat the last real one (to reach 4n+1); never published or scored.
+        follows: True if it continues the previous clip even where they share no frame (clips of one frame).
     """
 
     frames: tuple[Frame, ...]
     overlap: int = 0
     padding: int = 0
+    follows: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Whether nothing before it belongs to it: a start, a gap or a reset."""
+        return not self.follows and self.overlap == 0
 
     @property
     def fresh(self) -> slice:

@@ -31,7 +31,7 @@ class FusionSettings:
         step: two neighbouring cells of the correction's grid whose 1/z in the model differ by this share are on
             different surfaces: a correction hardly passes.
         cells: width of the grid on which the correction is extended.
-        tolerance: a local disagreement of sensor and model by this share of 1/z, or a fit with this residual, lowers
+        tolerance: 1/m; a local disagreement of sensor and model by this much 1/z, or a fit with this residual, lowers
             the confidence to 1/e.
         inferred_confidence: of an inferred pixel beside a measured one under a perfect fit.
         far_confidence: the share of it that is left far from measured pixels.

@@ -111,7 +111,10 @@ class ScaleEstimator:
             The fit; without a sensor the fixed scale, or None if there is none.
         """
         if sensor_depth is None or trust is None:
-            return self._fixed()
+            if self._last is None:
+                return self._fixed()
+            self._filter.predict()
+            return self._refused("no sensor depth came", 0)
         self._filter.predict()
         x, y, trusted = _samples(disparity, sensor_depth, trust, self.settings.max_samples)
         refusal = _too_little(x, y, trusted, self.settings)
@@ -187,9 +190,10 @@ class ScaleEstimator:
                 held = f"held (clip {self._held} of {self.settings.hold_clips}): {reason}"
                 return replace(self._last, scale_sigma=self._filter.scale_sigma, pixels=trusted, reason=held)
             self.reset()
-        fixed = self._fixed()
+        # With any sensor depth in its input an engine may have answered in other units than the fixed scale's.
+        fixed = self._fixed() if trusted == 0 else None
         if fixed is not None:
-            return replace(fixed, pixels=trusted, reason=f"fixed scale: {reason}")
+            return replace(fixed, reason=f"fixed scale: {reason}")
         return MetricFit(np.nan, np.nan, np.nan, np.nan, 0.0, trusted, False, reason)
 
 

@@ -231,7 +231,7 @@ class PerceptionNode(LifecycleNode):
             has_camera=inputs is not None and inputs.has_camera,
             waiting=(inputs.waiting if inputs else 0) + (buffer.waiting if buffer else 0) + in_flight,
             needed=buffer.length if buffer else 0,
-            drops=statistics.drops + (buffer.drops if buffer else Counter()),
+            drops=statistics.counts()[0] + (buffer.counts() if buffer else Counter()),
             fit=self._perception.last_fit if self._perception else None,
             values=self._values(),
         )
@@ -258,6 +258,8 @@ def main(arguments: Sequence[str] | None = None, engine_loader: Callable[..., En
         node = PerceptionNode(engine_loader)
         if node.get_parameter("autostart").value:
             node.start()
+        else:
+            node.get_logger().info("unconfigured; start with -p autostart:=true, or configure and activate it yourself")
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         # Not a bare spin: a signal that lands before the first wait would be lost.

@@ -119,6 +119,11 @@ class Statistics:
         """Pictures that the stamps say were lost before they reached us."""
         return self._gaps.missing
 
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """Copies of ``drops`` and ``faults`` that no other thread changes."""
+        with self._lock:
+            return self.drops.copy(), self.faults.copy()
+
     def rate_in(self) -> float:
         """Pictures per second, lately."""
         return self._rate(self._in)
@@ -211,7 +216,7 @@ def make_status(snapshot: Snapshot, node_name: str) -> Any:
         **snapshot.values,
         "memory (MB)": f"{resident_bytes() / 1e6:.0f}",
         **{f"drops/{name}": str(count) for name, count in sorted(snapshot.drops.items())},
-        **{f"faults/{name}": str(count) for name, count in sorted(statistics.faults.items())},
+        **{f"faults/{name}": str(count) for name, count in sorted(statistics.counts()[1].items())},
     }
     return DiagnosticStatus(
         level=_level(snapshot, reason),

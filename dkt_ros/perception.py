@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, ParamSpec, TypeVar
 
 import cv2
@@ -61,7 +61,7 @@ class Perception:
         settings: see ``PerceptionSettings``.
 
     Raises:
-        ValueError: the engine does not accept ``settings.clip_length``.
+        ValueError: the engine does not accept ``settings.clip_length``, or ``settings.overlap`` does not go with it.
 
     Attributes:
         seconds: wall time of the last clip by stage: "trust", "engine", "fit", "fuse" (all fresh frames together).
@@ -76,6 +76,10 @@ class Perception:
             raise ValueError(
                 f"clip_length {self.settings.clip_length}: engine {engine.card.name!r} accepts "
                 f"{', '.join(map(str, lengths))}"
+            )
+        if self.settings.clip_length > 1 and not 1 <= self.settings.overlap < self.settings.clip_length:
+            raise ValueError(
+                f"overlap {self.settings.overlap}: must be at least 1 and below clip_length {self.settings.clip_length}"
             )
         self._stitcher = Stitcher()
         self._scale = metric.ScaleEstimator(self.settings.scale)
@@ -116,12 +120,20 @@ class Perception:
     def process(self, clip: Clip) -> list[Estimate]:
         """One estimate for each of ``clip.frames[clip.fresh]``, oldest first."""
         self.seconds = {}
-        if clip.overlap == 0:
+        if clip.starts:
             self.reset()
         sensor, trust = self._timed("trust", self._sensor, clip)
-        prediction = self._timed("engine", self.engine.predict, clip, trust)
+        prediction = self._timed("engine", self.engine.predict, clip, self._believed(clip, trust))
         stitched = self._timed("fit", self._stitch, prediction, clip)
-        self.last_fit = self._timed("fit", self._fit, prediction, stitched, sensor, trust)
+        real = slice(len(clip.frames) - clip.padding)
+        self.last_fit = self._timed(
+            "fit",
+            self._fit,
+            prediction,
+            replace(stitched, disparity=stitched.disparity[real]),
+            None if sensor is None else sensor[real],
+            None if trust is None else trust[real],
+        )
         return self._timed("fuse", self._estimates, clip, prediction, stitched, sensor, trust)
 
     def _timed(
@@ -149,7 +161,19 @@ class Perception:
         if any(mask is not None for mask in masks):
             nothing = np.zeros((height, width), bool)
             transparent = np.stack([nothing if mask is None else mask for mask in masks])
-        return sensor, metric.sensor_trust(sensor, transparent, self.settings.trust)
+        # The repeats of a padded clip would vouch for the frame that they repeat.
+        real = len(sensor) - clip.padding
+        trust = metric.sensor_trust(
+            sensor[:real], None if transparent is None else transparent[:real], self.settings.trust
+        )
+        return sensor, np.concatenate([trust, np.repeat(trust[-1:], clip.padding, axis=0)])
+
+    def _believed(self, clip: Clip, trust: Float32 | None) -> Float32 | None:
+        """What the engine is told: with the sensor ignored, to believe nothing of it (None would mean everything)."""
+        if self.settings.use_sensor_depth:
+            return trust
+        width, height = clip.frames[0].size
+        return np.zeros((len(clip.frames), height, width), np.float32)
 
     def _stitch(self, prediction: Prediction, clip: Clip) -> StitchedClip:
         if prediction.kind == "metric":

@@ -111,8 +111,11 @@ def _video(path: Path, fps: float | None) -> Source:
     own_rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
     if not opened:
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty; copy it again")
         raise SourceError(
-            f"{path}: not a video that OpenCV can read; convert it with `ffmpeg -i {path.name} video.mp4`"
+            f"{path}: no video that OpenCV can read, or one that is cut off; copy it again, or convert it with "
+            f"`ffmpeg -i {path.name} video.mp4`"
         )
     rate = fps or (own_rate if 0 < own_rate < 1e4 else FOLDER_RATE_HZ)
 

@@ -67,17 +67,18 @@ class Stitcher:
             padding: how many of the last frames are repeats and must not be remembered.
         """
         disparity, joint = prediction.disparity, None
-        if overlap and self._previous is not None and self._previous.shape == disparity[:overlap].shape:
-            known = (self._scale, self._shift) if prediction.same_units else None
-            joint = known or self._fit(disparity[:overlap], self._previous)
+        if prediction.same_units and self._previous is not None:
+            joint = self._scale, self._shift
+        elif overlap and self._previous is not None and self._previous.shape == disparity[:overlap].shape:
+            joint = self._fit(disparity[:overlap], self._previous)
         scale, shift = joint or (1.0, 0.0)
         stitched = (disparity * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
         disagreement = np.zeros(disparity.shape[1:], np.float32)
-        if joint and self._previous is not None:
+        if joint and overlap and self._previous is not None and self._previous.shape == stitched[:overlap].shape:
             disagreement = np.abs(stitched[:overlap] - self._previous).mean(0)
         self._scale, self._shift = scale, shift
         real = stitched[: len(stitched) - padding]
-        self._previous = real[len(real) - min(keep, len(real)) :].copy() if keep else None
+        self._previous = real[len(real) - min(keep, len(real)) :].copy()
         return StitchedClip(stitched, scale, shift, disagreement, joint is not None)
 
     def _fit(self, new: Float32, old: Float32) -> tuple[float, float] | None:

@@ -39,9 +39,10 @@ class ScriptedEngine:
     ``changing`` turns the difference between clips off; ``broken`` is called before each answer and may raise.
     """
 
-    def __init__(self, *, normals: bool = False, changing: bool = True, broken=None) -> None:
-        self.normals, self.changing, self.broken = normals, changing, broken
+    def __init__(self, *, normals=False, changing=True, same_units=False, broken=None) -> None:
+        self.normals, self.changing, self.same_units, self.broken = normals, changing, same_units, broken
         self.calls = 0
+        self.trusted = None
 
     @property
     def card(self) -> EngineCard:
@@ -51,10 +52,12 @@ class ScriptedEngine:
         if self.broken:
             self.broken(self.calls)
         self.calls += 1
+        self.trusted = trust
         inverse = np.stack([1 / true_depth(each.stamp_ns // 100_000_000 % 1000) for each in clip.frames])
         scale, shift = (1 + 0.1 * (self.calls % 3), 0.2 * (self.calls % 2)) if self.changing else (1.0, 0.0)
         normals = None
         if self.normals:
             normals = np.zeros((*inverse.shape, 3), np.float32)
             normals[..., 2] = -1
-        return Prediction((inverse * scale + shift).astype(np.float32), normals)
+        same = self.same_units and self.calls > 1
+        return Prediction((inverse * scale + shift).astype(np.float32), normals, same_units=same)

@@ -130,7 +130,7 @@ def test_pictures_that_change_size_are_counted_not_lost_silently(
     [
         (["run", "absent.mp4", "--out", "o"], "absent.mp4: no such file or folder"),
         (["run", "empty", "--out", "o"], "empty: neither a bag nor pictures"),
-        (["run", "notes.txt", "--out", "o"], "notes.txt: not a video that OpenCV can read; convert it with `ffmpeg"),
+        (["run", "notes.txt", "--out", "o"], "notes.txt: no video that OpenCV can read"),
         (["run", "my_bag", "--out", "o", "--image", "/nope"], "topic '/nope' is not in the bag; it has /camera/"),
         (["run", "my_bag", "--out", "o", "--clip-length", "7"], "clip_length 7: engine 'scripted' accepts 1, 5, 9, 13"),
         (["run", "my_bag", "--out", "o", "--fps", "0"], "--fps 0"),

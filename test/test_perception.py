@@ -77,8 +77,10 @@ def test_all_invalid_sensor_depth_is_refused_in_words_and_the_disparity_still_co
     assert not estimate.fit.accepted and estimate.fit.reason
 
 
-def test_ignoring_the_sensor_is_a_setting():
-    assert run([frame(index) for index in range(9)], use_sensor_depth=False)[-1].depth is None
+def test_ignoring_the_sensor_is_a_setting_that_the_engine_obeys():
+    engine = ScriptedEngine()
+    assert run([frame(index) for index in range(9)], engine, use_sensor_depth=False)[-1].depth is None
+    assert engine.trusted is not None and not engine.trusted.any()
 
 
 def test_normals_say_where_they_come_from():
@@ -96,13 +98,32 @@ def test_normals_say_where_they_come_from():
 
 
 def test_a_clip_without_overlap_forgets_the_scale_of_before():
-    engine = ScriptedEngine(changing=False)
+    engine = ScriptedEngine(changing=False, same_units=True)
     perception = Perception(engine, PerceptionSettings())
     perception.process(Clip(tuple(frame(index) for index in range(9))))
-    perception.process(Clip(tuple(frame(index, sensor=False) for index in range(9))))
-    assert perception.last_fit is None or not perception.last_fit.accepted
+    blind = tuple(frame(index) for index in range(9, 18))
+    for each in blind:
+        each.sensor_depth[:] = np.nan
+    perception.process(Clip(blind, follows=True))
+    assert perception.last_fit.accepted and "held" in perception.last_fit.reason
+    perception.process(Clip(blind))
+    assert not perception.last_fit.accepted
+
+
+def test_clips_of_one_frame_keep_their_history():
+    frames = [frame(index) for index in range(8)]
+    for each in frames[6:]:
+        each.sensor_depth[:] = np.nan
+    estimates = run(frames, ScriptedEngine(changing=False, same_units=True), clip_length=1)
+    assert [each.depth is not None for each in estimates] == [True] * 8
+    assert "held" in estimates[-1].fit.reason
 
 
 def test_a_clip_length_that_the_engine_does_not_take_is_refused_by_name():
     with pytest.raises(ValueError, match=r"clip_length 17.*scripted.*1, 5, 9, 13"):
         Perception(ScriptedEngine(), PerceptionSettings(clip_length=17))
+
+
+def test_an_overlap_that_leaves_no_fresh_frame_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"overlap 5: .* below clip_length 5"):
+        Perception(ScriptedEngine(), PerceptionSettings(clip_length=5))

@@ -31,4 +31,6 @@ def main(arguments: argparse.Namespace) -> int:
         print(run_demo(arguments.bag or BUNDLED_BAG, arguments.out))
     except (DemoError, BagError) as error:
         raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"cannot write into {arguments.out}: {error}; give another folder with --out") from error
     return 0

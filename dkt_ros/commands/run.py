@@ -66,12 +66,14 @@ def make_perception(arguments: argparse.Namespace) -> Perception:
     from dkt_ros.engines import load_engine
     from dkt_ros.perception import Perception, PerceptionSettings
 
-    given = {name: getattr(arguments, name) for name in ("clip_length", "overlap") if getattr(arguments, name)}
+    usual = PerceptionSettings()
+    length = usual.clip_length if arguments.clip_length is None else arguments.clip_length
+    overlap = min(usual.overlap, max(length - 1, 1)) if arguments.overlap is None else arguments.overlap
+    settings = PerceptionSettings(length, overlap, use_sensor_depth=not arguments.no_sensor_depth)
     try:
-        engine = load_engine(arguments.engine, threads=arguments.threads)
-        return Perception(engine, PerceptionSettings(use_sensor_depth=not arguments.no_sensor_depth, **given))
+        return Perception(load_engine(arguments.engine, threads=arguments.threads), settings)
     except (ValueError, OSError, ImportError) as error:
-        raise CommandError(f"engine {arguments.engine!r}: {error}") from error
+        raise CommandError(str(error)) from error
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -86,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     except (BagError, SourceError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"cannot write to {arguments.out}: {error}") from error
+        raise CommandError(f"cannot write to {arguments.out}: {error}; give another folder with --out") from error
 
 
 def _write(source: Source, perception: Perception, arguments: argparse.Namespace) -> int:

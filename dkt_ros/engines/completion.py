@@ -15,7 +15,7 @@ from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weigh
 from dkt_ros.engines.completion_model import CompletionModel, Condition
 from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
 from dkt_ros.engines.wan import WanSizes, working_size
-from dkt_ros.frames import Clip, Float32, Prediction
+from dkt_ros.frames import Clip, Float32, Frame, Prediction
 
 
 def load_completion_model(path: Path | str) -> CompletionModel:
@@ -54,6 +54,7 @@ class CompletionEngine:
         self._together = together
         self._limits: DisparityRange | None = None
         self._answers: dict[int, tuple[Float32, Float32]] = {}
+        self._frames: tuple[Frame, ...] = ()
         self._lock = threading.Lock()
 
     def predict(self, clip: Clip, trust: Float32 | None = None) -> Prediction:
@@ -65,8 +66,10 @@ class CompletionEngine:
         self._check(clip, trust)
         size = working_size(*clip.frames[0].size, self._area)
         with self._lock, torch.inference_mode():
-            if clip.overlap == 0:
+            foreign = clip.overlap > 0 and not any(frame is clip.frames[0] for frame in self._frames)
+            if clip.starts or foreign:
                 self._limits, self._answers = None, {}
+            self._frames = clip.frames
             sensed, believed = _partial_at(clip, trust, size)
             before, self._limits = self._limits, held_range(self._limits, sensed, believed)
             filled, believed = fill_partial(sensed, believed, self._limits)
@@ -76,7 +79,7 @@ class CompletionEngine:
             if self._together:
                 disparity, normals = self._answer(rgb, filled, believed)
             else:
-                disparity, normals = self._frame_by_frame([f.stamp_ns for f in clip.frames], rgb, filled, believed)
+                disparity, normals = self._frame_by_frame(rgb, filled, believed)
         return Prediction(disparity, normals, "affine", same_units=before is not None and self._limits is before)
 
     def _answer(self, rgb: Float32, filled: Float32, trust: Float32) -> tuple[Float32, Float32]:
@@ -85,16 +88,15 @@ class CompletionEngine:
         normals = answer.normals.permute(0, 2, 3, 4, 1).reshape(*filled.shape, 3).contiguous()
         return answer.disparity.reshape(filled.shape).numpy(), normals.numpy()
 
-    def _frame_by_frame(
-        self, stamps: list[int], rgb: Float32, filled: Float32, trust: Float32
-    ) -> tuple[Float32, Float32]:
-        """``_answer`` of frames whose stamps are new; the others (overlap, padding) have theirs already."""
-        new = [i for i, stamp in enumerate(stamps) if stamp not in self._answers and stamp not in stamps[:i]]
+    def _frame_by_frame(self, rgb: Float32, filled: Float32, trust: Float32) -> tuple[Float32, Float32]:
+        """``_answer`` of the frames that are new; the others (overlap, padding) have theirs already."""
+        own = [id(frame) for frame in self._frames]  # they live as long as their answers
+        new = [i for i, name in enumerate(own) if name not in self._answers and name not in own[:i]]
         if new:
             answers = self._answer(rgb[new], filled[new], trust[new])
-            self._answers |= {stamps[i]: pair for i, pair in zip(new, zip(*answers, strict=True), strict=True)}
-        self._answers = {stamp: self._answers[stamp] for stamp in stamps}
-        disparity, normals = zip(*(self._answers[stamp] for stamp in stamps), strict=True)
+            self._answers |= {own[i]: pair for i, pair in zip(new, zip(*answers, strict=True), strict=True)}
+        self._answers = {name: self._answers[name] for name in own}
+        disparity, normals = zip(*(self._answers[name] for name in own), strict=True)
         return np.stack(disparity), np.stack(normals)
 
     def _check(self, clip: Clip, trust: Float32 | None) -> None:

@@ -1,6 +1,6 @@
 """A rendered sequence as a bag: what the camera's driver would have published, and the ground truth beside it.
 
-    python -m dkt_ros.evaluation.bag_writer data/sequence_009900.npz dkt_ros/resources/demo
+    python -m dkt_ros.evaluation.bag_writer data/sequence_009950.npz dkt_ros/resources/demo
 
 Topics and encodings (stamps: the sequence's after ``START_NS``; frame_id: ``camera_color_optical_frame``):
 

@@ -161,6 +161,11 @@ def _mean_leaf(leaves: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "videos": len(counted),
         "pixels": sum(leaf["pixels"] for leaf in leaves),
     }
+    # A video without an answer has no error to average, but it must not vanish from the coverage.
+    asked = [leaf for leaf in leaves if leaf["reference_pixels"]]
+    result["videos_asked"] = len(asked)
+    if asked:
+        result["coverage"] = float(np.mean([leaf["coverage"] or 0.0 for leaf in asked]))
     if frame_means:
         result["frame_mean"] = mean_of(frame_means)
     flags = sorted({leaf["flag"] for leaf in leaves if leaf["flag"]})

@@ -85,13 +85,20 @@ class Report:
         lines = []
         if seen is not None:
             lines.append(
-                f"transparent pixels where the sensor returned something: REL is {seen:.2f} of the sensor's (bar: 0.50)"
+                f"transparent pixels where the sensor returned something: REL is {seen:.2f} of the sensor's"
+                f" (bar: 0.50){_answered(mean, 'transparent_seen')}"
             )
         if fill is not None:
-            lines.append(f"all transparent pixels: REL is {1 - fill:.0%} below the best classical fill's (bar: 25%)")
+            lines.append(
+                f"all transparent pixels: REL is {1 - fill:.0%} below the best classical fill's"
+                f" (bar: 25%){_answered(mean, 'transparent')}"
+            )
         if opaque[0] is not None and opaque[1] is not None:
             worse = 1000 * (opaque[0] - opaque[1])
-            lines.append(f"opaque pixels: median |error| is {worse:+.2f} mm against the sensor's (bar: +2 mm)")
+            lines.append(
+                f"opaque pixels: median |error| is {worse:+.2f} mm against the sensor's"
+                f" (bar: +2 mm){_answered(mean, 'opaque_seen')}"
+            )
         return "\n".join(f"- {line}" for line in lines)
 
     def by_video(self) -> str:
@@ -167,6 +174,13 @@ def _number(method: dict[str, Any], protocol: str, region: str, name: str) -> fl
 
 def _glass_rel(scores: dict[str, Any], method: str) -> float | None:
     return _number(scores.get(method, {}), "C", "transparent", "rel")
+
+
+def _answered(mean: dict[str, Any], region: str) -> str:
+    """How much of a region ours has an answer for; what it leaves out is in no error."""
+    leaf = mean.get(OURS, {}).get("C", {}).get(region, {})
+    videos, asked = leaf.get("videos", 0), leaf.get("videos_asked", 0)
+    return f"; ours answers {leaf.get('coverage', 0.0):.1%} of them, in {videos} of {asked} videos"
 
 
 def _share(mean: dict[str, Any], ours: str, theirs: str, region: str, name: str) -> float | None:

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "the first surface, depth without the transparent objects, normals, materials, instances, camera, and a "
         "simulated RGB-D sensor. Writes OUT/sequence_SEED.npz, read by dkt_ros.training.sequences. The same seed gives "
         "the same depth. Needs the environment of `make render-env`.",
-        epilog="Seeds by convention: training 1000..8999, validation 9000..9019, held-out 9500..9519, demo bag 9900. "
+        epilog="Seeds by convention: training 1000..8999, validation 9000..9019, held-out 9500..9519, demo bag 9950. "
         "A file that exists is not rendered again; Ctrl-C loses only the sequence in progress. "
         "Example: --seed 1000 --count 50 --frames 13 --size 160x96 --out data/train",
     )
