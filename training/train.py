@@ -12,16 +12,20 @@ import csv
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
-from dkt_ros.training.recipe import Recipe, load_recipe
-from dkt_ros.training.trainer import Trainer
+if TYPE_CHECKING:
+    from dkt_ros.training.recipe import Recipe
+    from dkt_ros.training.trainer import Trainer
 
 
 def train(recipe: Recipe, data: Path, out: Path, resume: bool = False, threads: int | None = None) -> Trainer:
     """Run every phase of ``recipe``; returns the trainer as it stands at the end or at Ctrl-C."""
+    import torch  # here and not above, so that --help is instant
+    from tqdm import tqdm
+
+    from dkt_ros.training.trainer import Trainer
+
     if threads:
         torch.set_num_threads(threads)
     state = out / "state.safetensors"
@@ -58,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    from dkt_ros.training.recipe import load_recipe
+
     try:
         train(load_recipe(given.recipe), given.data, given.out, given.resume, given.threads)
     except (OSError, ValueError) as error:
