@@ -19,4 +19,4 @@ os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 # The networks of the tests are tiny: more threads are no faster, and wait for each other on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-    os.environ[_variable] = str(REPOSITORY / "config" / "fastdds_large.xml")
+    os.environ[_variable] = str(REPOSITORY / "test" / "ros" / "fastdds_loopback.xml")
