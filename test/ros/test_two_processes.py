@@ -65,9 +65,9 @@ def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_p
 
 def test_the_module_starts_without_a_model_and_ends_on_sigterm(start, robot):
     process = start("dkt_ros.node")
+    until(lambda: "the node is unconfigured" in robot.diagnosis().get("message", ""), "diagnostics")
     answer = robot.call(GetState, "/dkt_perception/get_state", GetState.Request())
     assert answer.current_state.label == "unconfigured"
-    until(lambda: "the node is unconfigured" in robot.diagnosis().get("message", ""), "diagnostics")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output
