@@ -48,7 +48,8 @@ def robot():
 
 def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_path):
     parameters = tmp_path / "parameters.yaml"
-    parameters.write_text("/**/dkt_perception:\n  ros__parameters: {clip_length: 5, overlap: 1, autostart: true}\n")
+    values = "{clip_length: 5, overlap: 1, queue: 8, autostart: true}"  # a queue for the burst below
+    parameters.write_text(f"/**/dkt_perception:\n  ros__parameters: {values}\n")
     process = start("test.ros.node_process", "--params-file", str(parameters), "-r", "image:=camera/image")
     robot.publishers["image"] = robot.node.create_publisher(Image, "camera/image", 20)
     robot.wait_connected()
