@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from dkt_ros import node_parameters
 from dkt_ros.clips import ClipBuffer
-from dkt_ros.engines import Engine, load_engine
+from dkt_ros.engines import Engine, EngineOptions, load_engine
 from dkt_ros.frames import Clip, Estimate
 from dkt_ros.memory import keep_freed_memory
 from dkt_ros.node_diagnostics import Snapshot, Statistics, make_status
@@ -42,7 +42,7 @@ class PerceptionNode(LifecycleNode):
     """See the module; the README lists topics and parameters.
 
     Args:
-        engine_loader: called with the engine's name and ``threads`` (None: the engine's choice) at configure.
+        engine_loader: called with the engine's name and its ``EngineOptions`` at configure.
         arguments: of ``rclpy.node.Node``, such as ``context`` or ``parameter_overrides``.
     """
 
@@ -82,7 +82,7 @@ class PerceptionNode(LifecycleNode):
             settings = node_parameters.settings(self)
             name, threads = (self.get_parameter(each).value for each in ("engine", "threads"))
             self.get_logger().info(f"loading engine {name!r}")
-            engine = self._load_engine(name, threads=threads or None)
+            engine = self._load_engine(name, EngineOptions(threads=threads or None))
             self._perception = Perception(engine, settings)
             self._buffer = self._perception.new_buffer(self.get_parameter("queue").value)
             self._outputs = Outputs(self)

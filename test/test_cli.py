@@ -23,7 +23,7 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "rclpy", "open3d", "matpl
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """The scene's own engine in place of the trained one."""
     scripted = ScriptedEngine(normals=True)
-    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, threads=None: scripted)
+    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, options=None: scripted)
     return scripted
 
 
@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_no_half_written_file(bag: Path, tmp_path: Path, monkeypat
         if calls == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, threads=None: ScriptedEngine(broken=stop))
+    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, options=None: ScriptedEngine(broken=stop))
     out = tmp_path / "out"
     assert cli.main(["run", str(bag), "--out", str(out)]) == 130
     assert list(out.iterdir()) == []

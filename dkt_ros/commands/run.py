@@ -63,7 +63,7 @@ def make_perception(arguments: argparse.Namespace) -> Perception:
     Raises:
         CommandError: no such engine, its weights are missing, or it does not accept these settings.
     """
-    from dkt_ros.engines import load_engine
+    from dkt_ros.engines import EngineOptions, load_engine
     from dkt_ros.perception import Perception, PerceptionSettings
 
     usual = PerceptionSettings()
@@ -71,7 +71,7 @@ def make_perception(arguments: argparse.Namespace) -> Perception:
     overlap = min(usual.overlap, max(length - 1, 1)) if arguments.overlap is None else arguments.overlap
     settings = PerceptionSettings(length, overlap, use_sensor_depth=not arguments.no_sensor_depth)
     try:
-        return Perception(load_engine(arguments.engine, threads=arguments.threads), settings)
+        return Perception(load_engine(arguments.engine, EngineOptions(threads=arguments.threads)), settings)
     except (ValueError, OSError, ImportError) as error:
         raise CommandError(str(error)) from error
 

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from dkt_ros.engines import nano  # noqa: E402
+from dkt_ros.engines import EngineOptions, nano  # noqa: E402
 from dkt_ros.frames import Clip, Frame, Intrinsics  # noqa: E402
 
 BUNDLED_BYTES = 16 * 1024 * 1024
@@ -15,7 +15,7 @@ BUNDLED_BYTES = 16 * 1024 * 1024
 @pytest.fixture(scope="module")
 def engine():
     threads = torch.get_num_threads()
-    yield nano.load(threads=1)
+    yield nano.load(EngineOptions(threads=1))
     torch.set_num_threads(threads)
 
 
@@ -126,7 +126,7 @@ def test_mixed_sizes_and_foreign_trust_are_refused(engine):
 
 def test_zero_threads_are_refused():
     with pytest.raises(ValueError, match="threads = 0"):
-        nano.load(threads=0)
+        nano.load(EngineOptions(threads=0))
 
 
 def test_the_weights_fit_the_repository_and_have_a_card():

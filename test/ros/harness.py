@@ -244,7 +244,7 @@ class NodeUnderTest:
         self._spinning = Spinning()
         node_module.DIAGNOSTICS_PERIOD, node_module.RECHECK_PERIOD = 0.1, 0.1
         self.node = node_module.PerceptionNode(
-            loader or (lambda name, threads=None: self.engine),
+            loader or (lambda name, options=None: self.engine),
             context=self._spinning.context,
             parameter_overrides=[Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()],
         )

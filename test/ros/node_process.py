@@ -8,4 +8,4 @@ from dkt_ros.node import main
 from test.ros.engine import SensorEngine
 
 if __name__ == "__main__":
-    main(sys.argv, engine_loader=lambda name, threads=None: SensorEngine())
+    main(sys.argv, engine_loader=lambda name, options=None: SensorEngine())

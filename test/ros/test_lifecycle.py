@@ -57,7 +57,7 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_remedy_and_can_be_repaired
 
     missing = True
 
-    def load(name, threads=None):
+    def load(name, options=None):
         if missing:
             raise FileNotFoundError("nano.safetensors is missing; run: git lfs pull")
         return SensorEngine()

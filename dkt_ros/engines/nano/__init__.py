@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dkt_ros.engines import Engine, EngineCard
+from dkt_ros.engines import Engine, EngineCard, EngineOptions
 
 WEIGHTS = Path(__file__).parent / "nano.safetensors"
 #: Pixels of a working picture: 160x96 for 5:3, 136x104 for 4:3
@@ -27,22 +27,19 @@ CARD = EngineCard(
 )
 
 
-def load(threads: int | None = None) -> Engine:
-    """Read the bundled weights.
-
-    Args:
-        threads: CPU threads of torch, for the whole process; None leaves torch's own choice. On a busy machine 1 is
-            often faster than 2.
+def load(options: EngineOptions) -> Engine:
+    """Read the bundled weights. On a busy machine one thread is often faster than two.
 
     Raises:
+        ValueError: an option that this engine does not have.
         FileNotFoundError, CheckpointError: the installation is damaged.
     """
-    import torch
-
     from dkt_ros.engines.completion import CompletionEngine, load_completion_model
+    from dkt_ros.engines.threads import use_threads
 
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads = {threads}: must be at least 1")
-        torch.set_num_threads(threads)
+    options.refuse(
+        "nano",
+        *("weights", "profile", "steps", "mode", "device", "precision", "vae", "stitching", "normals_axes"),
+    )
+    use_threads(options.threads)
     return CompletionEngine(load_completion_model(WEIGHTS), CARD, AREA, TOGETHER)
