@@ -25,7 +25,7 @@ class EngineCard:
         description: one paragraph for people: what it was trained on and where it fails.
         clip_length, overlap: the frames of a clip, and those that it shares with the one before, that suit it best.
         whole_groups: True if the overlap must be 4m+1 frames, because latents are kept from clip to clip.
-        whole_video: True if it wants a recording from beginning to end (see ``VideoEngine``) and cannot follow a stream.
+        whole_video: True if it wants a whole recording (see ``VideoEngine``) and cannot follow a stream.
     """
 
     name: str
