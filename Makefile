@@ -17,7 +17,7 @@ OUT ?= out
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint eval bench render-env heldout clean
+.PHONY: help venv demo test lint eval bench bench-engines render-env heldout clean
 
 help:  ## this list
 	@echo 'make TARGET'
@@ -32,7 +32,7 @@ $(VENV)/.installed: setup.py requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install '$(TORCH)+cpu' || \
 		$(BIN)/python -m pip install '$(TORCH)' --index-url https://download.pytorch.org/whl/cpu
-	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[ros,view,eval,test]'
+	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[ros,view,eval,models,train,test]'
 	touch $@
 
 demo: venv  ## the bundled bag through the node over real ROS 2: a table, out/demo.png, out/demo.mcap
@@ -53,6 +53,9 @@ eval: venv  ## score the held-out renders (DATA=folder) and the bundled bag; wri
 bench: venv  ## what the path around the model costs per frame, and the node's frame rate
 	$(BIN)/python -m benchmarks.around_model
 	$(BIN)/python -m benchmarks.node --out $(OUT)
+
+bench-engines: venv  ## the published models' stages, ours beside a plain diffusers pipeline, on this machine
+	$(BIN)/python -m benchmarks.engines --out $(OUT)
 
 render-env:  ## the generator's own environment in .venv-render: Blender as a Python module (bpy, Python 3.11)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "bpy 4.5 needs Python 3.11: make render-env PYTHON=python3.11")'

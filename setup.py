@@ -70,6 +70,8 @@ setup(
         ],
         "view": ["open3d"],
         "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
+        # The text encoder that makes a prompt's embedding once, and DepthLab's image encoder and linear fill.
+        "models": ["transformers>=5,<6", "sentencepiece", "scipy"],
         "train": ["accelerate", "peft", "tensorboard"],
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
