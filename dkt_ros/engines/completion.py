@@ -10,12 +10,61 @@ import cv2
 import numpy as np
 import torch
 
-from dkt_ros.engines import EngineCard
+from dkt_ros.engines import EngineCard, EngineOptions
 from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
 from dkt_ros.engines.completion_model import CompletionModel, Condition
 from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
+from dkt_ros.engines.threads import use_threads
 from dkt_ros.engines.wan import WanSizes, working_size
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
+
+#: What a checkpoint is taken for where its header does not say otherwise: what the bundled recipe trains.
+CLIP_LENGTHS, AREA, TOGETHER = (1, 5, 9, 13), 160 * 96, False
+
+
+def load(options: EngineOptions) -> CompletionEngine:
+    """An engine around a checkpoint of our own training (``dkt train``).
+
+    Its header holds the network's sizes, and may hold ``clip_lengths``, ``area`` (pixels of a working picture),
+    ``together``, ``licence`` and ``description``.
+
+    Args:
+        options: ``weights`` is the file, or the folder with ``weights.safetensors``; ``device`` and ``threads`` are
+            honoured. float32 always.
+
+    Raises:
+        ValueError: no weights given, or an option that this engine does not have.
+        FileNotFoundError, CheckpointError: see ``load_completion_model``.
+    """
+    options.refuse("completion", "profile", "steps", "mode", "precision", "vae", "stitching", "normals_axes")
+    if options.weights is None:
+        raise ValueError("engine completion: no weights; give the file that training wrote (--weights FILE)")
+    use_threads(options.threads)
+    path = options.weights / "weights.safetensors" if options.weights.is_dir() else options.weights
+    model, config = _load_described(path)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        lengths = tuple(sorted(int(length) for length in config.get("clip_lengths", CLIP_LENGTHS)))
+        area, together = int(config.get("area", AREA)), bool(config.get("together", TOGETHER))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its header is damaged ({error}); give the file that training wrote") from error
+    return CompletionEngine(model.to(device), _card(path, config, lengths), area, together)
+
+
+def _card(path: Path, config: dict[str, Any], lengths: tuple[int, ...]) -> EngineCard:
+    steps, sequences = config.get("steps", "an unknown number of"), config.get("sequences", "an unknown number of")
+    description = f"{path.name}, trained for {steps} steps on {sequences} sequences. Nothing is known of its quality."
+    return EngineCard(
+        name="completion",
+        kind="affine",
+        clip_lengths=lengths,
+        reads_sensor_depth=True,
+        gives_normals=True,
+        licence=str(config.get("licence", "unknown")),
+        description=str(config.get("description", description)),
+        clip_length=9 if 9 in lengths else lengths[-1],
+        overlap=5 if 9 in lengths else max(0, (lengths[-1] - 1) // 2),
+    )
 
 
 def load_completion_model(path: Path | str) -> CompletionModel:
@@ -25,6 +74,10 @@ def load_completion_model(path: Path | str) -> CompletionModel:
         FileNotFoundError: there is no such file.
         CheckpointError: not a safetensors checkpoint of a completion network.
     """
+    return _load_described(path)[0]
+
+
+def _load_described(path: Path | str) -> tuple[CompletionModel, dict[str, Any]]:
     tensors, config = load_weights(path)
     try:
         sizes = WanSizes(**config["sizes"])
@@ -32,7 +85,7 @@ def load_completion_model(path: Path | str) -> CompletionModel:
         raise CheckpointError(f"{path}: its header describes no completion network ({error})") from error
     model = CompletionModel(sizes)
     fill_module(model, tensors, path)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), config
 
 
 class CompletionEngine:
@@ -84,9 +137,11 @@ class CompletionEngine:
 
     def _answer(self, rgb: Float32, filled: Float32, trust: Float32) -> tuple[Float32, Float32]:
         """(T, h, w) disparity and (T, h, w, 3) normals."""
-        answer = self._model(condition(rgb, filled, trust, self._together))
+        given = condition(rgb, filled, trust, self._together)
+        device = next(self._model.parameters()).device
+        answer = self._model(Condition(*(part.to(device) for part in (given.rgb, given.filled, given.trust))))
         normals = answer.normals.permute(0, 2, 3, 4, 1).reshape(*filled.shape, 3).contiguous()
-        return answer.disparity.reshape(filled.shape).numpy(), normals.numpy()
+        return answer.disparity.reshape(filled.shape).cpu().numpy(), normals.cpu().numpy()
 
     def _frame_by_frame(self, rgb: Float32, filled: Float32, trust: Float32) -> tuple[Float32, Float32]:
         """``_answer`` of the frames that are new; the others (overlap, padding) have theirs already."""

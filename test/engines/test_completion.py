@@ -6,6 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from dkt_ros.engines import EngineOptions, load_engine  # noqa: E402
+from dkt_ros.engines.checkpoints import CheckpointError, save_weights  # noqa: E402
 from dkt_ros.engines.completion import condition, held_range  # noqa: E402
 from dkt_ros.engines.completion_model import CompletionModel, Condition, fold_trust, sensor_video  # noqa: E402
 from dkt_ros.engines.conditioning import (  # noqa: E402
@@ -15,6 +17,7 @@ from dkt_ros.engines.conditioning import (  # noqa: E402
     inverse_depth_at,
 )
 from dkt_ros.engines.wan import WanSizes, check_grid, working_size  # noqa: E402
+from dkt_ros.frames import Clip, Frame  # noqa: E402
 from test.engines.tiny import SIZES, tiny_model  # noqa: E402
 
 
@@ -157,3 +160,51 @@ def test_the_range_is_held_while_the_scene_stays_in_it():
     assert held_range(first, inverse + 0.05, trust) is first
     assert held_range(first, inverse + 1.0, trust) is not first
     assert held_range(first, inverse, np.zeros_like(trust)) is None
+
+
+def trained(folder, **said):
+    """A file as training writes it."""
+    path = folder / "weights.safetensors"
+    config = {"sizes": SIZES, "steps": 700, "sequences": 30, **said}
+    save_weights(path, tiny_model().state_dict(), config, half=True)
+    return path
+
+
+def clip_of(frames):
+    rng = np.random.default_rng(1)
+    depth = rng.uniform(0.5, 1.5, (48, 64)).astype(np.float32)
+    return Clip(tuple(Frame(i, "", rng.integers(0, 255, (48, 64, 3), np.uint8), None, depth) for i in range(frames)))
+
+
+def test_a_trained_checkpoint_is_an_engine_and_its_folder_too(tmp_path):
+    path = trained(tmp_path)
+    by_file = load_engine("completion", EngineOptions(weights=path, device="cpu"))
+    by_folder = load_engine("completion", EngineOptions(weights=tmp_path, device="cpu"))
+    first = by_file.predict(clip_of(5))
+    assert first.disparity.shape == (5, 104, 136) and np.isfinite(first.disparity).all()
+    np.testing.assert_array_equal(first.disparity, by_folder.predict(clip_of(5)).disparity)
+    card = by_file.card
+    assert (card.name, card.kind, card.clip_length, card.overlap) == ("completion", "affine", 9, 5)
+    assert "700 steps on 30 sequences" in card.description and card.licence == "unknown"
+
+
+def test_the_header_may_say_more(tmp_path):
+    path = trained(tmp_path, clip_lengths=[5, 1], area=32 * 24, together=True, licence="MIT", description="Ours.")
+    engine = load_engine("completion", EngineOptions(weights=path, device="cpu"))
+    card = engine.card
+    assert (card.clip_lengths, card.clip_length, card.overlap) == ((1, 5), 5, 2)
+    assert (card.licence, card.description) == ("MIT", "Ours.")
+    assert engine.predict(clip_of(5)).disparity.shape == (5, 24, 32)
+    with pytest.raises(ValueError, match="a clip of 9 frames"):
+        engine.predict(clip_of(9))
+
+
+def test_a_completion_engine_without_or_with_foreign_weights_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--weights FILE"):
+        load_engine("completion")
+    with pytest.raises(FileNotFoundError, match=r"weights\.safetensors"):
+        load_engine("completion", EngineOptions(weights=tmp_path))
+    with pytest.raises(ValueError, match="steps = 3"):
+        load_engine("completion", EngineOptions(weights=trained(tmp_path), steps=3))
+    with pytest.raises(CheckpointError, match="header is damaged"):
+        load_engine("completion", EngineOptions(weights=trained(tmp_path, area="large"), device="cpu"))
