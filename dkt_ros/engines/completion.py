@@ -14,6 +14,7 @@ from dkt_ros.engines import EngineCard, EngineOptions
 from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
 from dkt_ros.engines.completion_model import CompletionModel, Condition
 from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
+from dkt_ros.engines.devices import chosen
 from dkt_ros.engines.threads import use_threads
 from dkt_ros.engines.wan import WanSizes, working_size
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
@@ -42,7 +43,7 @@ def load(options: EngineOptions) -> CompletionEngine:
     use_threads(options.threads)
     path = options.weights / "weights.safetensors" if options.weights.is_dir() else options.weights
     model, config = _load_described(path)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device, _ = chosen(options)
     try:
         lengths = tuple(sorted(int(length) for length in config.get("clip_lengths", CLIP_LENGTHS)))
         area, together = int(config.get("area", AREA)), bool(config.get("together", TOGETHER))
