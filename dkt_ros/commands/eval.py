@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--near", type=float, default=0.3, metavar="M", help="score ground truth from here (%(default)s m)"
     )
     parser.add_argument("--far", type=float, default=1.5, metavar="M", help="to here (%(default)s m)")
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="add the papers' scores (AbsRel, d1, SILog, boundary F1, ...) by the chain of DVD's benchmark",
+    )
     add_engine_arguments(parser)
 
 
@@ -48,8 +53,8 @@ def main(arguments: argparse.Namespace) -> int:
         limits = Range(arguments.near, arguments.far)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    report = evaluate_all(arguments.input, make_perception(arguments), limits, arguments.pictures)
-    print(f"{report.table()}\n\n{report.bars()}")
+    report = evaluate_all(arguments.input, make_perception(arguments), limits, arguments.pictures, arguments.published)
+    print("\n\n".join(part for part in (report.table(), report.published_table(), report.bars()) if part))
     if arguments.json:
         try:
             report.write_json(arguments.json)
@@ -59,8 +64,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_all(path: Path, perception: Perception, limits: Range, pictures: Path | None = None) -> Report:
+def evaluate_all(
+    path: Path, perception: Perception, limits: Range, pictures: Path | None = None, published: bool = False
+) -> Report:
     """The report of a bag, a sequence or a folder of sequences; contact sheets go into ``pictures``.
+
+    ``published`` adds the scores of the papers to our rows.
 
     Raises:
         CommandError: something in there cannot be used, or a picture cannot be written.
@@ -71,7 +80,7 @@ def evaluate_all(path: Path, perception: Perception, limits: Range, pictures: Pa
     from dkt_ros.training.sequences import SequenceError
 
     try:
-        done = [_evaluate(each, perception, limits, pictures) for each in find_recordings(path)]
+        done = [_evaluate(each, perception, limits, pictures, published) for each in find_recordings(path)]
     except (BagError, RecordingError, SequenceError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -84,7 +93,9 @@ def evaluate_all(path: Path, perception: Perception, limits: Range, pictures: Pa
     return Report(videos, limits, perception.engine.card.name, command_line(), details)
 
 
-def _evaluate(path: Path, perception: Perception, limits: Range, pictures: Path | None) -> tuple[VideoScores, float]:
+def _evaluate(
+    path: Path, perception: Perception, limits: Range, pictures: Path | None, published: bool
+) -> tuple[VideoScores, float]:
     """The scores of one recording and the seconds that the path took for it."""
     from tqdm import tqdm
 
@@ -101,7 +112,7 @@ def _evaluate(path: Path, perception: Perception, limits: Range, pictures: Path 
         start = time.perf_counter()
         estimates = list(_counted(perception, recording, bar))
         spent = time.perf_counter() - start
-        scores = evaluate(recording, estimates, limits, bar.update)
+        scores = evaluate(recording, estimates, limits, bar.update, published)
     if pictures:
         from dkt_ros.evaluation.pictures import contact_sheet
 

@@ -12,6 +12,7 @@ import numpy as np
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR, baselines
 from dkt_ros.evaluation.metrics import mean_of
 from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer
+from dkt_ros.evaluation.published import score_published
 from dkt_ros.fills import CLASSICAL_FILLS
 from dkt_ros.frames import Estimate, Float32, Frame
 
@@ -59,8 +60,11 @@ def evaluate(
     estimates: Iterable[Estimate],
     limits: Range,
     progress: Callable[[int], object] = lambda count: None,
+    published: bool = False,
 ) -> VideoScores:
     """Score the estimates of a recording's frames, found by their stamps, and the baselines on the same frames.
+
+    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name.
 
     Raises:
         ValueError: no estimate has the stamp of a frame of the recording.
@@ -75,9 +79,13 @@ def evaluate(
     frames = [recording.frames[index] for index in kept]
     reference = _subset(recording.reference, kept)
     scorer = Scorer(reference, limits)
-    ours = _answers([by_stamp[frame.stamp_ns] for frame in frames])
+    ours = list(_answers([by_stamp[frame.stamp_ns] for frame in frames]))
     theirs = baselines(frames, reference.transparent, progress)
     scores = {answer.method: scorer.score(answer) for answer in chain(ours, theirs)}
+    if published:
+        pictures = np.stack([frame.rgb for frame in frames])
+        for answer in ours:
+            scores[answer.method]["published"] = score_published(answer, reference, limits, pictures)
     return VideoScores(
         recording.name, len(recording.frames), len(kept), scores, recording.problem, dict(recording.counts)
     )
@@ -91,8 +99,9 @@ def mean_scores(videos: Sequence[VideoScores]) -> Scores:
     result: Scores = {}
     for method in dict.fromkeys(name for video in videos for name in video.scores):
         result[method] = {}
-        for protocol in ("A", "B", "C", "normals"):
-            parts = [video.scores[method][protocol] for video in videos if method in video.scores]
+        asked = [video.scores[method] for video in videos if method in video.scores]
+        for protocol in dict.fromkeys(name for scores in asked for name in scores):
+            parts = [scores[protocol] for scores in asked if protocol in scores]
             regions = dict.fromkeys(name for part in parts for name in part if name != "alignment")
             result[method][protocol] = {
                 region: _mean_leaf([part[region] for part in parts if region in part]) for region in regions

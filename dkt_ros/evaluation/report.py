@@ -14,6 +14,7 @@ from typing import Any
 from dkt_ros import __version__
 from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, reported_rows
 from dkt_ros.evaluation.protocols import IN_WORDS, Range
+from dkt_ros.evaluation.published import IN_WORDS as PUBLISHED_IN_WORDS
 from dkt_ros.files import written_whole
 
 #: title, protocol, region, number, factor, format
@@ -28,6 +29,23 @@ COLUMNS = (
     ("RMSE", "C", "transparent", "rmse_m", 1000, ".1f"),
     ("d1.05", "C", "transparent", "delta_1_05", 100, ".1f"),
     ("cover", "C", "transparent", "coverage", 100, ".1f"),
+)
+#: title, number, factor, format: the scores of the papers
+PUBLISHED_COLUMNS = (
+    ("AbsRel", "abs_rel", 100, ".2f"),
+    ("d1", "delta_1", 100, ".2f"),
+    ("d2", "delta_2", 100, ".2f"),
+    ("d3", "delta_3", 100, ".2f"),
+    ("SqRel", "sq_rel_m", 1000, ".2f"),
+    ("RMSE", "rmse_m", 1000, ".1f"),
+    ("RMSE log", "rmse_log", 1, ".4f"),
+    ("log10", "log10", 1, ".4f"),
+    ("iRMSE", "inverse_rmse", 1, ".4f"),
+    ("SILog", "silog", 1, ".2f"),
+    ("temporal", "relative_temporal_difference", 1, ".4f"),
+    ("B-F1", "boundary_f1", 1, ".3f"),
+    ("B-P", "boundary_precision", 1, ".3f"),
+    ("B-R", "boundary_recall", 1, ".3f"),
 )
 
 
@@ -57,7 +75,7 @@ class Report:
             "versions": versions(),
             "command": list(self.command),
             "engine": self.engine,
-            "protocols": IN_WORDS,
+            "protocols": IN_WORDS | ({"published": PUBLISHED_IN_WORDS} if self.published_table() else {}),
             "valid": f"ground truth within {self.limits.near_m} to {self.limits.far_m} m",
             "pooling": "pixels of a video together, then the mean over videos; frame_mean: the mean over frames first",
             "best_classical_fill": best_fill(mean),
@@ -74,6 +92,24 @@ class Report:
         for title, method in reported_rows(mean).items():
             rows.append([title, *(_cell(mean[method], *column[1:]) for column in COLUMNS)])
         return f"{markdown(rows)}\n\n{self._legend()}"
+
+    def published_table(self) -> str:
+        """The scores of the papers for the rows that have them, with their protocol; "" if they were not asked for."""
+        mean = {name: scores for name, scores in mean_scores(self.videos).items() if "published" in scores}
+        if not mean:
+            return ""
+        rows = [["", *(column[0] for column in PUBLISHED_COLUMNS)]]
+        for name, scores in mean.items():
+            rows.append([name, *(_cell(scores, "published", "all", *column[1:]) for column in PUBLISHED_COLUMNS)])
+        flags = [(name, scores["published"]["all"].get("flag")) for name, scores in mean.items()]
+        lines = [
+            f"Published protocol (DVD's chain): {PUBLISHED_IN_WORDS}.",
+            "AbsRel and d1, d2, d3 (within 1.25, 1.25^2, 1.25^3) in %, SqRel and RMSE in mm, iRMSE in 1/m.",
+            f"Ground truth strictly within {self.limits.near_m} to {self.limits.far_m} m.",
+            *(f"Left out of the mean of {name}: {flag}." for name, flag in flags if flag),
+        ]
+        legend = "\n".join(lines)
+        return f"{markdown(rows)}\n\n{legend}"
 
     def bars(self) -> str:
         """The project's own bars, each with what was reached."""

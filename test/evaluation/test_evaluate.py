@@ -136,6 +136,33 @@ def test_the_table_names_protocols_pixels_and_counts() -> None:
     assert "nan" not in table.lower()
 
 
+def test_the_papers_scores_are_asked_for_and_name_their_protocol() -> None:
+    scene = recording(4)
+    asked = evaluate(scene, answers(scene, 1.1)[:3], LIMITS, published=True)
+    report = Report([asked], LIMITS, "nano", [], {})
+    assert [name for name, scores in asked.scores.items() if "published" in scores] == [OURS, NETWORK]
+    leaf = asked.scores[OURS]["published"]["all"]
+    assert leaf["abs_rel"] == pytest.approx(0.0, abs=1e-5) and 0 < leaf["boundary_f1"] <= 1
+    assert leaf["relative_temporal_difference"] == pytest.approx(0.0, abs=1e-5)
+    table = report.published_table()
+    head, rule, *rows = table.split("\n\n")[0].splitlines()
+    assert head.count("|") == rule.count("|") == rows[0].count("|") and len(rows) == 2
+    assert "DVD's chain): one scale and shift per video" in table and "strictly within 0.3 to 1.5 m" in table
+    assert "published" in report.as_json()["protocols"]
+    assert Report([evaluate(scene, answers(scene), LIMITS)], LIMITS, "nano", [], {}).published_table() == ""
+
+
+def test_a_video_that_the_papers_would_leave_out_is_named_and_enters_no_mean() -> None:
+    scene = recording()
+    good = evaluate(scene, answers(scene), LIMITS, published=True)
+    scene.reference.depth[1] = np.nan
+    empty = evaluate(scene, answers(scene), LIMITS, published=True)
+    report = Report([good, empty], LIMITS, "nano", [], {})
+    assert f"Left out of the mean of {NETWORK}: frame 1 has no pixel to score." in report.published_table()
+    mean = mean_scores(report.videos)[NETWORK]["published"]["all"]
+    assert mean["videos"] == 1 and mean["abs_rel"] == good.scores[NETWORK]["published"]["all"]["abs_rel"]
+
+
 def test_the_bars_are_computed_from_their_own_pixels() -> None:
     scene = recording()
     scored = evaluate(scene, answers(scene, 1.01), LIMITS)

@@ -1,13 +1,10 @@
 """Protocols A, B and C: who may look at the ground truth, and on which pixels."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer, align_disparity, aligned_depth
 
-PARITY = Path(__file__).parents[2] / "../shared/parity/dvd/eval_protocol.npz"
 LIMITS = Range()
 
 
@@ -113,17 +110,3 @@ def test_an_answer_of_another_shape_is_refused() -> None:
 def test_range_must_ascend() -> None:
     with pytest.raises(ValueError, match=r"1.5\.\.0.3"):
         Range(1.5, 0.3)
-
-
-@pytest.mark.skipif(not PARITY.exists(), reason="../shared/parity is not beside this checkout")
-def test_the_fit_is_the_published_one() -> None:
-    data = np.load(PARITY)
-    predicted, depth = data["pred_mean"][..., 0], data["gt_depth"][..., 0]
-    alignment = align_disparity(predicted, depth, data["align_mask"][..., 0])
-    assert alignment.scale == pytest.approx(float(data["scale"][0]), abs=1e-6)
-    assert alignment.shift == pytest.approx(float(data["shift"][0]), abs=1e-6)
-    np.testing.assert_allclose(
-        np.clip(aligned_depth(predicted, alignment), data["min_depth"], data["max_depth"]),
-        data["depth_pred"][..., 0],
-        rtol=1e-4,
-    )
