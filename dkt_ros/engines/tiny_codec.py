@@ -4,9 +4,9 @@ About a twentieth of the operations, at a loss of detail. It reads and writes th
 themselves: no mean, no standard deviation. Pictures are in [0, 1] inside and in [-1, 1] at this module's doors, as
 everywhere else. Shapes are those of ``wan_codec``: B clips, T = 4n+1 frames, t = n+1 latent frames, 8 pixels a cell.
 
-Where the facts come from: its public description (value ranges, layer kinds, widths and key names, what is trimmed)
-and the 128 tensors in 22,642,902 bytes of float16 that a mirror of ``taew2_1.safetensors`` states. **No published file
-was opened here.** What that leaves open:
+Where the facts come from: its public description (value ranges, layer kinds, widths and key names, what is trimmed). A
+mirror of ``taew2_1.safetensors`` states 128 tensors of float16 in 22,642,902 bytes; this layout, written to a file, has
+as many of both. **No published file was opened here.** What that leaves open:
 
 * A file of another shape is refused: every key and shape must agree with this layout. Not refused is the file for
   Hunyuan Video, whose layout is the same and whose latents are others; only the file's hash tells them apart.

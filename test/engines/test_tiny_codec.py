@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 import torch.nn.functional as F  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save, save_file  # noqa: E402
 
 from dkt_ros.engines.checkpoints import CheckpointError  # noqa: E402
 from dkt_ros.engines.tiny_autoencoder import TinyAutoencoder, TinySizes, load_tiny_autoencoder  # noqa: E402
@@ -75,24 +75,13 @@ def published_decode(w, latents):
     return F.conv2d(x.relu(), w["decoder.22.weight"], w["decoder.22.bias"], padding=1).clamp(0, 1)[3:]
 
 
-def test_the_full_size_is_the_published_one():
-    with torch.device("meta"):
-        model = TinyAutoencoder(PUBLISHED)
-    tensors = model.state_dict()
+def test_the_full_size_is_the_published_one_to_the_byte():
+    tensors = {name: tensor.half() for name, tensor in TinyAutoencoder(PUBLISHED).state_dict().items()}
     values = {side: sum(t.numel() for n, t in tensors.items() if n.startswith(side)) for side in ("encoder", "decoder")}
     assert len(tensors) == 128
     assert (round(values["encoder"] / 1e6, 1), round(values["decoder"] / 1e6, 1)) == (1.5, 9.8)
-    # The published file: 22,642,902 bytes of float16 with a header of about 85 bytes a tensor.
-    header = 22_642_902 - 2 * sum(values.values())
-    assert 128 * 70 < header < 128 * 100
-    assert tensors["encoder.0.weight"].shape == (64, 3, 3, 3) and tensors["encoder.12.conv.weight"].shape[:2] == (
-        64,
-        64,
-    )
-    assert tensors["decoder.1.weight"].shape == (256, 16, 3, 3) and tensors["decoder.13.conv.weight"].shape[:2] == (
-        256,
-        128,
-    )
+    # What a mirror states of taew2_1.safetensors; names and shapes are in those bytes too.
+    assert len(save(tensors)) == 22_642_902
 
 
 def test_decoding_is_the_published_arithmetic(codec):
