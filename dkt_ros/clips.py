@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dkt_ros.frames import Clip, Frame
@@ -31,12 +32,13 @@ class ClipBuffer:
         length: frames in a clip, 4n+1 (the video codec works in groups of four after the first frame).
         overlap: frames that a clip shares with its predecessor, 1 <= overlap < length.
         capacity: frames that may wait beyond one clip's worth before the oldest are dropped.
+        lengths: what the engine accepts, ascending; a last, shorter clip is padded to one of them. Empty: any 4n+1.
 
     Raises:
         ValueError: a length that is not 4n+1, or an overlap or capacity out of range.
     """
 
-    def __init__(self, length: int = 9, overlap: int = 5, capacity: int = 4) -> None:
+    def __init__(self, length: int = 9, overlap: int = 5, capacity: int = 4, lengths: Sequence[int] = ()) -> None:
         if length < 1 or length % 4 != 1:
             raise ValueError(f"clip length {length}: must be 4n+1, such as 5, 9 or 21")
         if length > 1 and not 1 <= overlap < length:
@@ -46,6 +48,7 @@ class ClipBuffer:
         self.length = length
         self.overlap = overlap if length > 1 else 0
         self.capacity = capacity
+        self._lengths = tuple(lengths) or tuple(range(1, length + 1, 4))
         self.received = 0
         self.delivered = 0
         self.drops: Counter[str] = Counter()
@@ -86,7 +89,7 @@ class ClipBuffer:
     def break_before(self, frame: Frame) -> Break | None:
         """What ``push`` would return for this frame."""
         newest = self._waiting[-1] if self._waiting else (self._tail[-1] if self._tail else None)
-        return None if newest is None else _break(newest, frame)
+        return None if newest is None else break_between(newest, frame)
 
     def take(self) -> Clip | None:
         """The next clip, with the newest frames that fit; None while too few frames wait."""
@@ -101,13 +104,13 @@ class ClipBuffer:
             return self._deliver(fresh, padding=0)
 
     def flush(self) -> Clip | None:
-        """At the end of a recording: what still waits, padded to 4n+1 by repeating the last frame; None if nothing."""
+        """At the end of a recording: what still waits, padded by repeating the last frame; None if nothing."""
         with self._lock:
             if not self._waiting:
                 return None
             fresh = [self._waiting.popleft() for _ in range(min(self._needed, len(self._waiting)))]
             held = len(self._tail) + len(fresh)
-            padding = (1 - held) % 4
+            padding = next(each for each in self._lengths if each >= held) - held
             return self._deliver(fresh, padding)
 
     def counts(self) -> Counter[str]:
@@ -136,7 +139,7 @@ class ClipBuffer:
         self._follows = False
 
 
-def _break(before: Frame, after: Frame) -> Break | None:
+def break_between(before: Frame, after: Frame) -> Break | None:
     """Why two frames cannot stand in one clip; None if they can."""
     if after.stamp_ns == before.stamp_ns:
         return Break("stamp repeated", f"stamp {after.stamp_ns} ns came twice; the second frame is dropped")

@@ -23,7 +23,8 @@ from std_srvs.srv import Trigger
 
 from dkt_ros import node_parameters
 from dkt_ros.clips import ClipBuffer
-from dkt_ros.engines import Engine, EngineOptions, load_engine
+from dkt_ros.engines import Engine, load_engine
+from dkt_ros.engines.fallback import FallbackEngine
 from dkt_ros.frames import Clip, Estimate
 from dkt_ros.memory import keep_freed_memory
 from dkt_ros.node_diagnostics import Snapshot, Statistics, make_status
@@ -57,6 +58,7 @@ class PerceptionNode(LifecycleNode):
         self._worker: Worker | None = None
         self._inputs: CameraInputs | None = None
         self._was_wanted = False
+        self._normals_source = ""
         node_parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -80,10 +82,12 @@ class PerceptionNode(LifecycleNode):
         """Load the model and offer the topics; FAILURE, with the remedy in the log, if that cannot be done."""
         try:
             settings = node_parameters.settings(self)
-            name, threads = (self.get_parameter(each).value for each in ("engine", "threads"))
+            name, options = node_parameters.engine_options(self)
             self.get_logger().info(f"loading engine {name!r}")
-            engine = self._load_engine(name, EngineOptions(threads=threads or None))
-            self._perception = Perception(engine, settings)
+            engine = self._load_engine(name, options)
+            if engine.card.whole_video:
+                raise ValueError(f"engine {name!r}, mode {options.mode!r}: wants whole recordings; set mode: streaming")
+            self._perception = Perception(FallbackEngine(engine, self._gave_up), settings)
             self._buffer = self._perception.new_buffer(self.get_parameter("queue").value)
             self._outputs = Outputs(self)
         except Exception as error:
@@ -189,6 +193,7 @@ class PerceptionNode(LifecycleNode):
         """On the worker's thread."""
         if self._outputs is not None:
             self._outputs.publish(estimate)
+        self._normals_source = estimate.normals_source
         self._statistics.went(estimate.frame.stamp_ns)
 
     def _failed(self, clip: Clip, lost: int, error: Exception) -> None:
@@ -196,6 +201,10 @@ class PerceptionNode(LifecycleNode):
         stamp = clip.frames[-1].stamp_ns
         text = f"a clip ending at {stamp} ns failed: {type(error).__name__}: {error}; the history starts anew"
         self._statistics.drop("model error", text, lost)
+
+    def _gave_up(self, words: str) -> None:
+        """On the worker's thread: the GPU's memory is too small."""
+        self._statistics.fault("out of GPU memory", words)
 
     def _on_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
         configured = self._state in ("inactive", "active")
@@ -244,6 +253,7 @@ class PerceptionNode(LifecycleNode):
         if self._perception is not None:
             engine = self._perception.engine
             values["model"] = engine.card.name
+            values["normals"] = self._normals_source
             values["device"] = str(getattr(engine, "device", "cpu"))
             values |= {f"seconds/{stage}": f"{spent:.4f}" for stage, spent in self._perception.seconds.items()}
         return values

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from rclpy.parameter import Parameter
 
+from dkt_ros.choices import MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
 from dkt_ros.clouds import CLOUD_LAYOUTS
-from dkt_ros.engines import ENGINE_NAMES
+from dkt_ros.engines import ENGINE_NAMES, EngineOptions
 from dkt_ros.fusion import FusionSettings
 from dkt_ros.metric import ScaleSettings, TrustSettings
 from dkt_ros.perception import PerceptionSettings
+
+#: What a camera needs of the published video models, unless the parameters say otherwise.
+LIVE = {"profile": "low_latency", "mode": "streaming"}
+LIVE_ENGINES = ("dkt", "dvd")
 
 RELIABILITIES = ("auto", "reliable", "best_effort")
 
@@ -35,9 +41,20 @@ class _Declared:
 DECLARED: tuple[_Declared, ...] = (
     _Declared("autostart", False, "configure and activate by itself at start", "start"),
     _Declared("engine", "nano", "depth model", choices=ENGINE_NAMES),
+    _Declared("weights", "", "file or folder of weights; empty: nano has its own"),
+    _Declared(
+        "profile", "", "published window, or short ones; empty: low_latency for dkt and dvd", choices=("", *PROFILES)
+    ),
+    _Declared("steps", 0, "denoising steps; 0: the engine's choice", limits=(0, 1000)),
+    _Declared("mode", "", "how windows are joined; a camera needs streaming; empty: that", choices=("", *MODES)),
+    _Declared("device", "", "cpu, cuda or cuda:N; empty: a GPU where there is one"),
+    _Declared("precision", "", "empty: bfloat16 on a GPU, float32 on a CPU", choices=("", *PRECISIONS)),
+    _Declared("vae", "", "tiny: a small video autoencoder among the weights; empty: full", choices=("", *VAES)),
+    _Declared("stitching", "", "which published rule joins windows; empty: the engine's", choices=("", *STITCHINGS)),
+    _Declared("normals_axes", "", "axes of decoded normals, such as +x-y-z; empty: the engine's"),
     _Declared("threads", 0, "CPU threads for inference; 0 leaves it to torch", limits=(0, 1024)),
-    _Declared("clip_length", _PATH.clip_length, "frames in a clip, 4n+1, one that the engine accepts", limits=(1, 129)),
-    _Declared("overlap", _PATH.overlap, "frames that a clip shares with the one before it", limits=(1, 128)),
+    _Declared("clip_length", 0, "frames in a clip, 4n+1; 0: what suits the engine", limits=(0, 129)),
+    _Declared("overlap", 0, "frames that a clip shares with the one before it; 0: what suits", limits=(0, 128)),
     _Declared("queue", 1, "frames that may wait beyond a clip; more lose fewer frames, and age them", limits=(0, 100)),
     _Declared("use_sensor_depth", _PATH.use_sensor_depth, "false ignores the depth topic"),
     _Declared("sync_slop", 0.02, "depth and mask whose stamps are this near belong to an image, s", "now", (0.0, 1.0)),
@@ -98,7 +115,7 @@ def _descriptor(declared: _Declared) -> Any:
 
     descriptor = ParameterDescriptor(name=declared.name, description=declared.description)
     effect = {"now": "", "configure": "takes effect at configure", "start": "read at start"}[declared.when]
-    choices = f"one of {', '.join(declared.choices)}" if declared.choices else ""
+    choices = f"one of {_listed(declared.choices)}" if declared.choices else ""
     descriptor.additional_constraints = "; ".join(part for part in (choices, effect) if part)
     descriptor.read_only = declared.when == "start"
     if declared.limits:
@@ -112,6 +129,10 @@ def _descriptor(declared: _Declared) -> Any:
     return descriptor
 
 
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(each or '""' for each in choices)
+
+
 def refusal(changes: Sequence[Parameter], configured: bool, node_name: str) -> str:
     """Why these changes cannot be taken, "" if they can. Ranges are checked by rclpy already."""
     for change in changes:
@@ -119,9 +140,9 @@ def refusal(changes: Sequence[Parameter], configured: bool, node_name: str) -> s
         if declared is None:
             continue  # rclpy's own, such as use_sim_time
         if declared.choices and change.value not in declared.choices:
-            return f"{change.name} = {change.value!r}: choose one of {', '.join(declared.choices)}"
-        if change.name == "clip_length" and change.value % 4 != 1:
-            return f"clip_length = {change.value}: must be 4n+1, such as 5, 9 or 21"
+            return f"{change.name} = {change.value!r}: choose one of {_listed(declared.choices)}"
+        if change.name == "clip_length" and change.value and change.value % 4 != 1:
+            return f"clip_length = {change.value}: must be 4n+1, such as 5, 9 or 21, or 0"
         if configured and declared.when == "configure":
             return (
                 f"{change.name} takes effect at configure, but the node is configured; first: "
@@ -146,10 +167,21 @@ def settings(node: Any) -> PerceptionSettings:
     scale = group("scale.")
     scale["fixed_scale"] = scale["fixed_scale"] or None
     return PerceptionSettings(
-        clip_length=value("clip_length"),
-        overlap=value("overlap"),
+        clip_length=value("clip_length") or None,
+        overlap=value("overlap") or None,
         use_sensor_depth=value("use_sensor_depth"),
         trust=TrustSettings(**group("trust.")),
         scale=ScaleSettings(**scale),
         fusion=FusionSettings(**group("fusion.")),
     )
+
+
+def engine_options(node: Any) -> tuple[str, EngineOptions]:
+    """The engine's name and options out of a node's parameters; what is empty or 0 is the engine's choice."""
+    name: str = node.get_parameter("engine").value
+    given = {each.name: node.get_parameter(each.name).value or None for each in fields(EngineOptions)}
+    if given["weights"]:
+        given["weights"] = Path(given["weights"]).expanduser()
+    if name in LIVE_ENGINES:
+        given |= {option: given[option] or value for option, value in LIVE.items()}
+    return name, EngineOptions(**given)

@@ -9,14 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, ParamSpec, TypeVar
+from itertools import islice
+from typing import Literal, ParamSpec, TypeVar, cast
 
 import cv2
 import numpy as np
 
 from dkt_ros import fusion, geometry, metric
 from dkt_ros.clips import ClipBuffer
-from dkt_ros.engines import Engine
+from dkt_ros.engines import Engine, EngineCard, VideoEngine
 from dkt_ros.frames import (
     PROVENANCE_NONE,
     Clip,
@@ -26,6 +27,7 @@ from dkt_ros.frames import (
     MetricFit,
     Prediction,
 )
+from dkt_ros.shots import CutDetector, follow, shot_lengths
 from dkt_ros.stitching import StitchedClip, Stitcher
 
 Arguments = ParamSpec("Arguments")
@@ -37,16 +39,16 @@ class PerceptionSettings:
     """What a user may change about the path; plain values, so that node parameters map onto it.
 
     Attributes:
-        clip_length: frames in a clip, 4n+1; one that the engine accepts.
-        overlap: frames that a clip shares with the one before it.
+        clip_length: frames in a clip, 4n+1; one that the engine accepts. None takes the one that suits it best.
+        overlap: frames that a clip shares with the one before it; None as above.
         use_sensor_depth: False ignores the sensor altogether (relative disparity, unless another anchor is set).
         trust: which sensor values are believed, see ``metric.TrustSettings``.
         scale: how relative disparity becomes metres, see ``metric.ScaleSettings``.
         fusion: how sensor and model are joined, see ``fusion.FusionSettings``.
     """
 
-    clip_length: int = 9
-    overlap: int = 5
+    clip_length: int | None = None
+    overlap: int | None = None
     use_sensor_depth: bool = True
     trust: metric.TrustSettings = field(default_factory=metric.TrustSettings)
     scale: metric.ScaleSettings = field(default_factory=metric.ScaleSettings)
@@ -64,6 +66,7 @@ class Perception:
         ValueError: the engine does not accept ``settings.clip_length``, or ``settings.overlap`` does not go with it.
 
     Attributes:
+        clip_length, overlap: as set, or as the engine's card has them.
         seconds: wall time of the last clip by stage: "trust", "engine", "fit", "fuse" (all fresh frames together).
         last_fit: the newest metric fit, accepted or refused; None before the first.
     """
@@ -71,16 +74,7 @@ class Perception:
     def __init__(self, engine: Engine, settings: PerceptionSettings | None = None) -> None:
         self.engine = engine
         self.settings = settings or PerceptionSettings()
-        lengths = engine.card.clip_lengths
-        if self.settings.clip_length not in lengths:
-            raise ValueError(
-                f"clip_length {self.settings.clip_length}: engine {engine.card.name!r} accepts "
-                f"{', '.join(map(str, lengths))}"
-            )
-        if self.settings.clip_length > 1 and not 1 <= self.settings.overlap < self.settings.clip_length:
-            raise ValueError(
-                f"overlap {self.settings.overlap}: must be at least 1 and below clip_length {self.settings.clip_length}"
-            )
+        self.clip_length, self.overlap = _window(engine.card, self.settings.clip_length, self.settings.overlap)
         self._stitcher = Stitcher()
         self._scale = metric.ScaleEstimator(self.settings.scale)
         self.seconds: dict[str, float] = {}
@@ -94,24 +88,54 @@ class Perception:
 
     def new_buffer(self, capacity: int = 4) -> ClipBuffer:
         """A clip buffer that fits these settings."""
-        return ClipBuffer(self.settings.clip_length, self.settings.overlap, capacity)
+        return ClipBuffer(self.clip_length, self.overlap, capacity, self.engine.card.clip_lengths)
 
-    def run(self, frames: Iterable[Frame], dropped: Counter[str] | None = None) -> Iterator[Estimate]:
-        """Every frame of a recording once, oldest first, in bounded memory.
+    def run(
+        self, frames: Iterable[Frame], dropped: Counter[str] | None = None, cuts: CutDetector | None = None
+    ) -> Iterator[Estimate]:
+        """Every frame of a recording once, oldest first, in bounded memory, clip by clip as in a stream.
 
-        Nothing is dropped for being late. Before a break in the recording (time goes back, another picture size) what
-        waits is worked off first; only a frame whose stamp comes twice is left out, and counted in ``dropped``.
+        Nothing is dropped for being late. Before a break in the recording (time goes back, another picture size, a cut
+        that ``cuts`` finds) what waits is worked off first; only a frame whose stamp comes twice is left out, and
+        counted in ``dropped``.
         """
-        buffer = self.new_buffer(capacity=self.settings.clip_length)
-        for frame in frames:
-            if buffer.break_before(frame) is not None:
+        buffer = self.new_buffer(capacity=self.clip_length)
+        for frame, starts in follow(frames, cuts, dropped):
+            if starts:
                 yield from self._rest(buffer)
+                buffer.reset("another shot")
             buffer.push(frame)
             while clip := buffer.take():
                 yield from self.process(clip)
         yield from self._rest(buffer)
-        if dropped is not None:
-            dropped.update(buffer.drops)
+
+    def run_recording(
+        self,
+        read: Callable[[], Iterable[Frame]],
+        dropped: Counter[str] | None = None,
+        cuts: CutDetector | None = None,
+    ) -> Iterator[Estimate]:
+        """``run``, and the same for an engine that wants whole recordings: then ``read`` is called twice.
+
+        Such an engine gets one shot at a time, and must know beforehand how many frames that has. Memory is bounded.
+
+        Args:
+            read: gives the frames from the beginning, the same ones each time.
+        """
+        if not self.engine.card.whole_video:
+            yield from self.run(read(), dropped, cuts)
+            return
+        engine = cast(VideoEngine, self.engine)
+        lengths = shot_lengths(read(), cuts, dropped)
+        frames = (frame for frame, _ in follow(read()))
+        for length in lengths:
+            pairs = engine.predict_video(islice(frames, length), length, self.clip_length, self.overlap)
+            while True:
+                self.seconds = {}
+                pair = self._timed("engine", _next, pairs)
+                if pair is None:
+                    break
+                yield from self.finish(*pair)
 
     def _rest(self, buffer: ClipBuffer) -> Iterator[Estimate]:
         while clip := buffer.flush():
@@ -124,6 +148,18 @@ class Perception:
             self.reset()
         sensor, trust = self._timed("trust", self._sensor, clip)
         prediction = self._timed("engine", self.engine.predict, clip, self._believed(clip, trust))
+        return self._finish(clip, prediction, sensor, trust)
+
+    def finish(self, clip: Clip, prediction: Prediction) -> list[Estimate]:
+        """``process`` of a clip whose prediction is there already."""
+        if clip.starts:
+            self.reset()
+        sensor, trust = self._timed("trust", self._sensor, clip)
+        return self._finish(clip, prediction, sensor, trust)
+
+    def _finish(
+        self, clip: Clip, prediction: Prediction, sensor: Float32 | None, trust: Float32 | None
+    ) -> list[Estimate]:
         stitched = self._timed("fit", self._stitch, prediction, clip)
         real = slice(len(clip.frames) - clip.padding)
         self.last_fit = self._timed(
@@ -177,9 +213,8 @@ class Perception:
 
     def _stitch(self, prediction: Prediction, clip: Clip) -> StitchedClip:
         if prediction.kind == "metric":
-            nothing = np.zeros(prediction.disparity.shape[1:], np.float32)
-            return StitchedClip(prediction.disparity, 1.0, 0.0, nothing, clip.overlap > 0)
-        return self._stitcher.align(prediction, clip.overlap, self.settings.overlap, clip.padding)
+            return StitchedClip(prediction.disparity, 1.0, 0.0, clip.overlap > 0)
+        return self._stitcher.align(prediction, clip.overlap, self.overlap, clip.padding)
 
     def _fit(
         self, prediction: Prediction, stitched: StitchedClip, sensor: Float32 | None, trust: Float32 | None
@@ -243,3 +278,28 @@ class Perception:
         if depth is not None and frame.intrinsics is not None:
             return geometry.normals_from_depth(depth, frame.intrinsics), "depth"
         return None, "none"
+
+
+def _next(pairs: Iterator[tuple[Clip, Prediction]]) -> tuple[Clip, Prediction] | None:
+    return next(pairs, None)
+
+
+def _window(card: EngineCard, length: int | None, overlap: int | None) -> tuple[int, int]:
+    """Frames of a clip and of its overlap: as asked for, or as the card has them.
+
+    Raises:
+        ValueError: they do not suit the engine or each other.
+    """
+    if length is None:
+        length = card.clip_length
+    if overlap is None:
+        overlap = max(1, min(card.overlap, length - 4))
+    if length not in card.clip_lengths:
+        accepted = ", ".join(map(str, card.clip_lengths))
+        raise ValueError(f"clip_length {length}: engine {card.name!r} accepts {accepted}")
+    if length > 1 and not 1 <= overlap < length:
+        raise ValueError(f"overlap {overlap}: must be at least 1 and below clip_length {length}")
+    if card.whole_groups and overlap % 4 != 1:
+        near = max(1, (overlap - 1) // 4 * 4 + 1)
+        raise ValueError(f"overlap {overlap}: engine {card.name!r} keeps groups of four frames, so take {near}")
+    return length, overlap

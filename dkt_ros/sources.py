@@ -46,7 +46,8 @@ class Source:
     problem: str = ""
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, in bounded memory."""
+        """The frames from the beginning, in bounded memory; ``skipped`` then counts for this reading."""
+        self.skipped.clear()
         return self.read(self)
 
 
@@ -81,16 +82,18 @@ def open_source(
 def _bag(path: Path, image: str | None, camera_info: str | None, depth: str | None) -> Source:
     with Bag(path) as bag:
         camera = find_camera(bag.topics, image, camera_info, depth)
-        times = [message.time_ns for message in bag.messages([camera.image])]
+        count = first = last = 0
+        for message in bag.messages([camera.image]):
+            first = message.time_ns if count == 0 else first
+            count, last = count + 1, message.time_ns
         problem = bag.problem
-    span = (times[-1] - times[0]) * 1e-9 if len(times) > 1 else 0.0
 
     def frames(source: Source) -> Iterator[Frame]:
         with Bag(path) as bag:
             yield from read_frames(bag, camera, skipped=source.skipped)
 
-    rate_hz = (len(times) - 1) / span if span > 0 else 10.0
-    return Source(path.name, len(times), rate_hz, frames, problem=problem)
+    rate_hz = (count - 1) / ((last - first) * 1e-9) if last > first else 10.0
+    return Source(path.name, count, rate_hz, frames, problem=problem)
 
 
 def _folder(path: Path, pictures: list[Path], fps: float) -> Source:

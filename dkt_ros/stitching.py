@@ -12,6 +12,8 @@ import numpy as np
 
 from dkt_ros.frames import Float32, Prediction
 
+MIN_CORRELATION, SCALE_RANGE = 0.7, (0.4, 2.5)
+
 
 @dataclass(frozen=True)
 class StitchedClip:
@@ -20,15 +22,12 @@ class StitchedClip:
     Attributes:
         disparity: (T, h, w) float32.
         scale, shift: what was applied to the engine's disparity.
-        disagreement: (h, w) float32, mean absolute difference of the two clips over the shared frames after alignment,
-            in units of stitched disparity; zeros where there was nothing to compare.
         joined: False if this clip starts a new scale: the first one, or one that does not resemble its predecessor.
     """
 
     disparity: Float32
     scale: float
     shift: float
-    disagreement: Float32
     joined: bool
 
 
@@ -45,7 +44,9 @@ class Stitcher:
         scale_range: of the scale relative to the previous clip's own.
     """
 
-    def __init__(self, min_correlation: float = 0.7, scale_range: tuple[float, float] = (0.4, 2.5)) -> None:
+    def __init__(
+        self, min_correlation: float = MIN_CORRELATION, scale_range: tuple[float, float] = SCALE_RANGE
+    ) -> None:
         self.min_correlation = min_correlation
         self.scale_range = scale_range
         self._previous: Float32 | None = None
@@ -70,28 +71,40 @@ class Stitcher:
         if prediction.same_units and self._previous is not None:
             joint = self._scale, self._shift
         elif overlap and self._previous is not None and self._previous.shape == disparity[:overlap].shape:
-            joint = self._fit(disparity[:overlap], self._previous)
+            joint = join(disparity[:overlap], self._previous, self._scale, self.min_correlation, self.scale_range)
         scale, shift = joint or (1.0, 0.0)
         stitched = (disparity * np.float32(scale) + np.float32(shift)).astype(np.float32, copy=False)
-        disagreement = np.zeros(disparity.shape[1:], np.float32)
-        if joint and overlap and self._previous is not None and self._previous.shape == stitched[:overlap].shape:
-            disagreement = np.abs(stitched[:overlap] - self._previous).mean(0)
         self._scale, self._shift = scale, shift
         real = stitched[: len(stitched) - padding]
         self._previous = real[len(real) - min(keep, len(real)) :].copy()
-        return StitchedClip(stitched, scale, shift, disagreement, joint is not None)
+        return StitchedClip(stitched, scale, shift, joint is not None)
 
-    def _fit(self, new: Float32, old: Float32) -> tuple[float, float] | None:
-        x, y = new.astype(np.float64).ravel(), old.astype(np.float64).ravel()
-        dx, dy = x - x.mean(), y - y.mean()
-        var_x, var_y, cov = float(dx @ dx) / x.size, float(dy @ dy) / y.size, float(dx @ dy) / x.size
-        # Relative to the values themselves: disparity has no unit of its own here.
-        floor = 1e-6 * max(float(x @ x) / x.size, 1e-12)
-        if var_x < floor:
-            return self._scale, float(y.mean() - self._scale * x.mean())
-        scale = cov / var_x
-        correlation = cov / np.sqrt(var_x * max(var_y, 1e-24))
-        low, high = self._scale * self.scale_range[0], self._scale * self.scale_range[1]
-        if correlation < self.min_correlation or not low <= scale <= high:
-            return None
-        return scale, float(y.mean() - scale * x.mean())
+
+def join(
+    new: Float32,
+    old: Float32,
+    usual: float,
+    min_correlation: float = MIN_CORRELATION,
+    scale_range: tuple[float, float] = SCALE_RANGE,
+) -> tuple[float, float] | None:
+    """Scale and shift that bring ``new`` onto ``old``, two predictions of the same frames: least squares in float64.
+
+    Args:
+        new, old: arrays of one shape.
+        usual: the scale of a constant ``new``, and what ``scale_range`` is relative to.
+
+    Returns:
+        None where the two do not resemble each other: correlated below ``min_correlation``, or a scale out of range.
+    """
+    x, y = new.astype(np.float64).ravel(), old.astype(np.float64).ravel()
+    dx, dy = x - x.mean(), y - y.mean()
+    var_x, var_y, cov = float(dx @ dx) / x.size, float(dy @ dy) / y.size, float(dx @ dy) / x.size
+    # Relative to the values themselves: disparity has no unit of its own here.
+    floor = 1e-6 * max(float(x @ x) / x.size, 1e-12)
+    if var_x < floor:
+        return usual, float(y.mean() - usual * x.mean())
+    scale = cov / var_x
+    correlation = cov / np.sqrt(var_x * max(var_y, 1e-24))
+    if correlation < min_correlation or not usual * scale_range[0] <= scale <= usual * scale_range[1]:
+        return None
+    return scale, float(y.mean() - scale * x.mean())

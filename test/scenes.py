@@ -39,16 +39,17 @@ class ScriptedEngine:
     ``changing`` turns the difference between clips off; ``broken`` is called before each answer and may raise.
     """
 
-    def __init__(self, *, normals=False, changing=True, same_units=False, broken=None) -> None:
+    def __init__(self, *, normals=False, changing=True, same_units=False, broken=None, card=None) -> None:
         self.normals, self.changing, self.same_units, self.broken = normals, changing, same_units, broken
         self.calls = 0
+        self.clips: list[Clip] = []
         self.trusted = None
-
-    @property
-    def card(self) -> EngineCard:
-        return EngineCard("scripted", "affine", (1, 5, 9, 13), False, self.normals, "Apache-2.0", "for tests")
+        lengths = (1, 5, 9, 13)
+        self.card = card or EngineCard("scripted", "affine", lengths, False, normals, "Apache-2.0", "for tests")
 
     def predict(self, clip: Clip, trust=None) -> Prediction:
+        assert len(clip.frames) in self.card.clip_lengths
+        self.clips.append(clip)
         if self.broken:
             self.broken(self.calls)
         self.calls += 1

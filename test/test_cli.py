@@ -49,7 +49,7 @@ def test_run_on_a_bag_gives_metres(engine: ScriptedEngine, bag: Path, tmp_path: 
     out = tmp_path / "out"
     assert cli.main(["run", str(bag), "--out", str(out)]) == 0
     with np.load(out / "depth.npz", allow_pickle=False) as result:
-        assert set(result.files) == {"stamps_ns", "depth", "normals", "provenance", "meta"}
+        assert set(result.files) == {"stamps_ns", "depth", "normals", "provenance", "scale_and_shift", "meta"}
         assert result["depth"].shape == (13, HEIGHT, WIDTH) and result["depth"].dtype == np.float32
         truth = rendered.sequence(13).depth
         np.testing.assert_allclose(np.nanmedian(np.abs(result["depth"] - truth)), 0, atol=0.01)

@@ -1,15 +1,18 @@
 """The whole path without ROS: what a robot gets for glass, for the table and when there is nothing to anchor to."""
 
 from collections import Counter
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, Clip
+from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, Clip, Prediction
 from dkt_ros.metric import ScaleSettings
 from dkt_ros.perception import Perception, PerceptionSettings
+from dkt_ros.shots import CutDetector
 
-from .scenes import GLASS, ScriptedEngine, frame, seen_depth, true_depth
+from .scenes import GLASS, HEIGHT, WIDTH, ScriptedEngine, frame, seen_depth, true_depth
 
 INSIDE = (slice(22, 38), slice(32, 48))
 
@@ -126,4 +129,88 @@ def test_a_clip_length_that_the_engine_does_not_take_is_refused_by_name():
 
 def test_an_overlap_that_leaves_no_fresh_frame_is_refused_by_name():
     with pytest.raises(ValueError, match=r"overlap 5: .* below clip_length 5"):
-        Perception(ScriptedEngine(), PerceptionSettings(clip_length=5))
+        Perception(ScriptedEngine(), PerceptionSettings(clip_length=5, overlap=5))
+
+
+def test_the_engine_s_own_clip_length_and_overlap_are_the_default():
+    card = ScriptedEngine().card
+    long = replace(card, clip_lengths=(5, 9, 21), clip_length=21, overlap=5)
+
+    def window(card, **settings):
+        perception = Perception(ScriptedEngine(card=card), PerceptionSettings(**settings))
+        return perception.clip_length, perception.overlap
+
+    assert window(card) == (9, 5) and window(long) == (21, 5)
+    assert window(long, clip_length=9) == (9, 5) and window(long, clip_length=5) == (5, 1)
+    assert window(long, overlap=2) == (21, 2)
+    grouped = replace(long, whole_groups=True)
+    assert window(grouped, overlap=9) == (21, 9)
+    with pytest.raises(ValueError, match=r"overlap 4: engine 'scripted' keeps groups of four frames, so take 1"):
+        window(grouped, overlap=4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_a_last_clip_is_padded_to_a_length_that_the_engine_takes(count):
+    engine = ScriptedEngine(card=replace(ScriptedEngine().card, clip_lengths=(9, 13), clip_length=13))
+    assert len(run([frame(index) for index in range(count)], engine)) == count
+    assert len(run([frame(index) for index in range(13 + count)], engine)) == 13 + count
+
+
+def test_after_a_cut_the_engine_and_the_scale_start_anew():
+    def pictured(index):
+        rgb = np.random.default_rng(index // 12).integers(0, 255, (HEIGHT // 4, WIDTH // 4, 3), np.uint8)
+        return replace(frame(index), rgb=cv2.resize(rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+
+    frames = [pictured(index) for index in range(24)]
+    cuts, engine = CutDetector(), ScriptedEngine()
+    estimates = list(Perception(engine).run_recording(lambda: frames, cuts=cuts))
+    assert [each.frame for each in estimates] == frames and cuts.cuts == 1
+    for clip in engine.clips:
+        assert len({each.stamp_ns // 1_200_000_000 for each in clip.frames}) == 1, "a clip across the cut"
+    assert [clip.starts for clip in engine.clips].count(True) == 2
+    without = ScriptedEngine()
+    list(Perception(without).run_recording(lambda: frames))
+    assert [clip.starts for clip in without.clips].count(True) == 1
+
+
+class WholeEngine(ScriptedEngine):
+    """Answers whole recordings, in pieces of up to seven frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.card = replace(self.card, whole_video=True)
+        self.asked: list[tuple[int, int, int]] = []
+
+    def predict_video(self, frames, count, clip_length, overlap):
+        self.asked.append((count, clip_length, overlap))
+        given = list(frames)
+        assert len(given) == count
+        for start in range(0, count, 7):
+            clip = Clip(tuple(given[start : start + 7]), follows=start > 0)
+            inverse = np.stack([1 / true_depth(each.stamp_ns // 100_000_000) for each in clip.frames])
+            yield clip, Prediction(2 * inverse + 0.3, same_units=start > 0)
+
+
+def test_an_engine_of_whole_recordings_gets_one_shot_after_the_other():
+    engine = WholeEngine()
+    frames = [frame(index) for index in (*range(20, 30), 29, *range(3, 7))]
+    dropped: Counter[str] = Counter()
+    reads = []
+
+    def read():
+        reads.append(1)
+        return iter(frames)
+
+    estimates = list(Perception(engine).run_recording(read, dropped))
+    assert engine.asked == [(10, 9, 5), (4, 9, 5)] and len(reads) == 2
+    assert [each.frame.stamp_ns // 100_000_000 for each in estimates] == [*range(20, 30), *range(3, 7)]
+    assert +dropped == {"stamp repeated": 1}
+    for estimate in estimates:
+        index = estimate.frame.stamp_ns // 100_000_000
+        assert np.median(np.abs(estimate.depth - true_depth(index))[INSIDE]) < 0.01
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 5])
+def test_short_recordings_of_a_whole_engine_come_out_whole(count):
+    frames = [frame(index) for index in range(count)]
+    assert [each.frame for each in Perception(WholeEngine()).run_recording(lambda: frames)] == frames

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkt_ros.commands import CommandError
-from dkt_ros.commands.run import add_engine_arguments, make_perception
+from dkt_ros.commands.run import add_engine_arguments, make_cuts, make_perception
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from dkt_ros.evaluation.evaluate import Recording, VideoScores
     from dkt_ros.evaluation.protocols import Range
     from dkt_ros.evaluation.report import Report
     from dkt_ros.frames import Estimate
     from dkt_ros.perception import Perception
+    from dkt_ros.shots import CutDetector
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,13 @@ def main(arguments: argparse.Namespace) -> int:
         limits = Range(arguments.near, arguments.far)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    report = evaluate_all(arguments.input, make_perception(arguments), limits, arguments.pictures, arguments.published)
+    try:
+        perception, cuts = make_perception(arguments), make_cuts(arguments)
+        report = evaluate_all(arguments.input, perception, limits, arguments.pictures, arguments.published, cuts)
+    except MemoryError as error:
+        raise CommandError(str(error)) from error
+    if cuts and cuts.cuts:
+        print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)", file=sys.stderr)
     print("\n\n".join(part for part in (report.table(), report.published_table(), report.bars()) if part))
     if arguments.json:
         try:
@@ -65,7 +74,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def evaluate_all(
-    path: Path, perception: Perception, limits: Range, pictures: Path | None = None, published: bool = False
+    path: Path,
+    perception: Perception,
+    limits: Range,
+    pictures: Path | None = None,
+    published: bool = False,
+    cuts: CutDetector | None = None,
 ) -> Report:
     """The report of a bag, a sequence or a folder of sequences; contact sheets go into ``pictures``.
 
@@ -80,7 +94,7 @@ def evaluate_all(
     from dkt_ros.training.sequences import SequenceError
 
     try:
-        done = [_evaluate(each, perception, limits, pictures, published) for each in find_recordings(path)]
+        done = [_evaluate(each, perception, limits, pictures, published, cuts) for each in find_recordings(path)]
     except (BagError, RecordingError, SequenceError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -94,7 +108,12 @@ def evaluate_all(
 
 
 def _evaluate(
-    path: Path, perception: Perception, limits: Range, pictures: Path | None, published: bool
+    path: Path,
+    perception: Perception,
+    limits: Range,
+    pictures: Path | None,
+    published: bool,
+    cuts: CutDetector | None,
 ) -> tuple[VideoScores, float]:
     """The scores of one recording and the seconds that the path took for it."""
     from tqdm import tqdm
@@ -107,10 +126,12 @@ def _evaluate(
     if recording.problem:
         print(f"dkt eval: {recording.problem}", file=sys.stderr)
     perception.reset()
+    if cuts:
+        cuts.forget()
     total = len(recording.frames) * (1 + baseline_count())
     with tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar:
         start = time.perf_counter()
-        estimates = list(_counted(perception, recording, bar))
+        estimates = list(_counted(perception, recording, cuts, bar))
         spent = time.perf_counter() - start
         scores = evaluate(recording, estimates, limits, bar.update, published)
     if pictures:
@@ -120,7 +141,7 @@ def _evaluate(
     return scores, spent
 
 
-def _counted(perception: Perception, recording: Recording, bar) -> Iterator[Estimate]:  # type: ignore[no-untyped-def]
-    for estimate in perception.run(recording.frames):
+def _counted(perception: Perception, recording: Recording, cuts: CutDetector | None, bar: tqdm) -> Iterator[Estimate]:
+    for estimate in perception.run_recording(lambda: recording.frames, cuts=cuts):
         yield estimate
         bar.update()

@@ -4,11 +4,13 @@ Examples:
   dkt run my_bag --out out/my_bag                 RGB-D bag (folder, .mcap or .db3): metres
   dkt run clip.mp4 --out out/clip                 RGB only: relative disparity, larger is nearer
   dkt run pictures/ --fps 10 --out out/pictures   *.png and *.jpg in order of their names
+  dkt run clip.mp4 --engine dkt --weights models/dkt-1.3b --out out/clip    a published model, see `dkt models`
 
 Writes into the folder given by --out:
   depth.npz     depth (T,H,W) float32 metres, NaN unknown; or disparity where there is no metric scale;
                 stamps_ns, normals (T,H,W,3) float16, provenance (T,H,W) 0 none, 1 measured, 2 inferred;
-                meta (JSON: unit, intrinsics, scale and shift of each frame, ...)
+                scale_and_shift (T,2) float64 of 1/depth = scale * disparity + shift, NaN without metric scale;
+                meta (JSON: unit, intrinsics, where normals come from, cuts, ...)
   preview.mp4   the pictures and the depth side by side (PNGs in preview/ where no MP4 can be written)
 """
 
@@ -17,17 +19,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkt_ros import __version__
+from dkt_ros.choices import MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
 from dkt_ros.commands import CommandError
 
 if TYPE_CHECKING:
+    from dkt_ros.array_file import ArrayFile
+    from dkt_ros.engines import EngineOptions
     from dkt_ros.frames import Estimate, Frame
     from dkt_ros.perception import Perception
+    from dkt_ros.shots import CutDetector
     from dkt_ros.sources import Source
 
 
@@ -37,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--fps", type=float, help="frames per second of a folder (default 30) or instead of the video's own"
+    )
+    parser.add_argument(
+        "--colours", choices=("turbo", "spectral"), default="turbo", help="of the preview; spectral is DKT's own map"
     )
     topics = parser.add_argument_group("topics of a bag (default: found by type and name)")
     topics.add_argument("--image", metavar="TOPIC", help="Image or CompressedImage")
@@ -49,12 +59,26 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command needs that runs the path."""
     group = parser.add_argument_group("the model")
     group.add_argument("--engine", default="nano", metavar="NAME", help="the bundled %(default)s unless said otherwise")
+    group.add_argument("--weights", type=Path, metavar="PATH", help="file or folder of weights; nano has its own")
+    group.add_argument("--profile", choices=PROFILES, help="the published window, or short windows (of dkt and dvd)")
+    group.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    group.add_argument(
+        "--mode", choices=MODES, help="the recording as one window, windows joined as published, or clip by clip"
+    )
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    group.add_argument("--precision", choices=PRECISIONS, help="default: bfloat16 on a GPU, float32 on a CPU")
+    group.add_argument("--vae", choices=VAES, help="tiny: a small replacement of the video codec among the weights")
+    group.add_argument("--stitching", choices=STITCHINGS, help="which of the published rules joins windows (of dvd)")
+    group.add_argument(
+        "--normals-axes", metavar="AXES", help="axes of decoded normals, such as --normals-axes=+x-y-z (of dkt)"
+    )
     group.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads of the model (default: torch's own choice)"
     )
-    group.add_argument("--clip-length", type=int, metavar="N", help="frames in a clip, 4n+1")
-    group.add_argument("--overlap", type=int, metavar="N", help="frames that successive clips share")
+    group.add_argument("--clip-length", type=int, metavar="N", help="frames in a clip, 4n+1 (default: the engine's)")
+    group.add_argument("--overlap", type=int, metavar="N", help="frames that successive clips share (default: same)")
     group.add_argument("--no-sensor-depth", action="store_true", help="ignore the sensor: RGB only")
+    group.add_argument("--no-cuts", action="store_true", help="look for no scene cuts: the input is one shot")
 
 
 def make_perception(arguments: argparse.Namespace) -> Perception:
@@ -63,17 +87,31 @@ def make_perception(arguments: argparse.Namespace) -> Perception:
     Raises:
         CommandError: no such engine, its weights are missing, or it does not accept these settings.
     """
-    from dkt_ros.engines import EngineOptions, load_engine
+    from dkt_ros.engines import load_engine
+    from dkt_ros.engines.fallback import FallbackEngine
     from dkt_ros.perception import Perception, PerceptionSettings
 
-    usual = PerceptionSettings()
-    length = usual.clip_length if arguments.clip_length is None else arguments.clip_length
-    overlap = min(usual.overlap, max(length - 1, 1)) if arguments.overlap is None else arguments.overlap
-    settings = PerceptionSettings(length, overlap, use_sensor_depth=not arguments.no_sensor_depth)
+    settings = PerceptionSettings(
+        arguments.clip_length, arguments.overlap, use_sensor_depth=not arguments.no_sensor_depth
+    )
     try:
-        return Perception(load_engine(arguments.engine, EngineOptions(threads=arguments.threads)), settings)
-    except (ValueError, OSError, ImportError) as error:
+        engine = load_engine(arguments.engine, _options(arguments))
+        return Perception(FallbackEngine(engine, lambda words: print(f"\n{words}", file=sys.stderr)), settings)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         raise CommandError(str(error)) from error
+
+
+def make_cuts(arguments: argparse.Namespace) -> CutDetector | None:
+    """What finds scene cuts; None if the arguments want none found."""
+    from dkt_ros.shots import CutDetector
+
+    return None if arguments.no_cuts else CutDetector()
+
+
+def _options(arguments: argparse.Namespace) -> EngineOptions:
+    from dkt_ros.engines import EngineOptions
+
+    return EngineOptions(**{each.name: getattr(arguments, each.name) for each in fields(EngineOptions)})
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -85,29 +123,36 @@ def main(arguments: argparse.Namespace) -> int:
         source = open_source(arguments.input, arguments.fps, arguments.image, arguments.camera_info, arguments.depth)
         perception = make_perception(arguments)
         return _write(source, perception, arguments)
-    except (BagError, SourceError) as error:
+    except (BagError, SourceError, MemoryError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"cannot write to {arguments.out}: {error}; give another folder with --out") from error
+        remedy = "free space there, or give another folder with --out"
+        raise CommandError(f"cannot write to {arguments.out}: {error}; {remedy}") from error
 
 
 def _write(source: Source, perception: Perception, arguments: argparse.Namespace) -> int:
     from dkt_ros.array_file import ArrayFile
     from dkt_ros.preview import Preview
 
-    fits: list[list[float] | None] = []
     frame: Frame | None = None
-    with ArrayFile(arguments.out / "depth.npz") as arrays, Preview(arguments.out, source.rate_hz) as preview:
-        for estimate in _estimates(source, perception):
-            _append(arrays, estimate)
+    count = fitted = 0
+    normals: Counter[str] = Counter()
+    cuts = make_cuts(arguments)
+    # The preview outside: without the arrays there is no preview either.
+    with (
+        Preview(arguments.out, source.rate_hz, arguments.colours) as preview,
+        ArrayFile(arguments.out / "depth.npz") as arrays,
+    ):
+        for estimate in _estimates(source, perception, cuts):
+            fitted += _append(arrays, estimate)
             preview.add(estimate)
-            frame, fit = estimate.frame, estimate.fit
-            fits.append([fit.scale, fit.shift] if fit is not None and fit.accepted else None)
+            frame = estimate.frame
+            count += 1
+            normals[estimate.normals_source] += 1
         if frame is None:
             raise CommandError(f"{source.name}: no frame could be read{_reasons(source)}")
-        metric = any(fit is not None for fit in fits)
-        arrays.drop("disparity" if metric else "depth")
-        unit = "metres along Z" if metric else "relative disparity, larger is nearer"
+        arrays.drop("disparity" if fitted else "depth")
+        unit = "metres along Z" if fitted else "relative disparity, larger is nearer"
         meta = {
             "dkt_ros": __version__,
             "input": source.name,
@@ -115,23 +160,36 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
             "frame_id": frame.frame_id,
             "intrinsics": asdict(frame.intrinsics) if frame.intrinsics else None,
             "unit": unit,
-            "scale_and_shift": fits,
+            "normals": dict(normals),
+            "cuts": cuts.cuts if cuts else None,
         }
         arrays.add("meta", json.dumps(meta))
-    print(f"{len(fits)} frames, {unit}: {arguments.out / 'depth.npz'}, {preview.path}")
+    print(f"{count} frames, {unit}, normals {_words(normals)}: {arguments.out / 'depth.npz'}, {preview.path}")
+    if cuts and cuts.cuts:
+        print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)")
     if source.problem or source.skipped:
         print(f"dkt run: {source.problem or source.name}{_reasons(source)}", file=sys.stderr)
     return 0
 
 
-def _estimates(source: Source, perception: Perception) -> Iterator[Estimate]:
+def _words(normals: Counter[str]) -> str:
+    """Where the normals come from."""
+    words = {"model": "from the model", "depth": "from metric depth", "none": "none"}
+    if len(normals) == 1:
+        return words[next(iter(normals))]
+    return ", ".join(f"{words[source]} in {count} frames" for source, count in normals.items())
+
+
+def _estimates(source: Source, perception: Perception, cuts: CutDetector | None) -> Iterator[Estimate]:
     """Estimates with a progress bar; the bar goes to stderr and is off where that is no terminal."""
     from tqdm import tqdm
 
     with tqdm(total=source.count, unit="frame", disable=None, desc=source.name) as bar:
-        for estimate in perception.run(_of_one_size(source), source.skipped):
+        repeated: Counter[str] = Counter()
+        for estimate in perception.run_recording(lambda: _of_one_size(source), repeated, cuts):
             yield estimate
             bar.update()
+        source.skipped.update(repeated)
 
 
 def _of_one_size(source: Source) -> Iterator[Frame]:
@@ -145,7 +203,8 @@ def _of_one_size(source: Source) -> Iterator[Frame]:
             source.skipped["pictures of another size than the first one"] += 1
 
 
-def _append(arrays, estimate: Estimate) -> None:  # type: ignore[no-untyped-def]
+def _append(arrays: ArrayFile, estimate: Estimate) -> bool:
+    """Add one frame; whether it has a metric scale."""
     import numpy as np
 
     unknown = np.full(estimate.disparity.shape, np.nan, np.float32)
@@ -155,6 +214,10 @@ def _append(arrays, estimate: Estimate) -> None:  # type: ignore[no-untyped-def]
     arrays.append("depth", unknown if estimate.depth is None else estimate.depth.astype(np.float32))
     arrays.append("normals", normals.astype(np.float16))
     arrays.append("provenance", estimate.provenance)
+    fit = estimate.fit
+    fitted = fit is not None and fit.accepted
+    arrays.append("scale_and_shift", np.array([fit.scale, fit.shift] if fit and fitted else [np.nan, np.nan]))
+    return fitted
 
 
 def _reasons(source: Source) -> str:
