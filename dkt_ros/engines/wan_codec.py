@@ -1,0 +1,177 @@
+"""The Wan video autoencoder as a stream: frames in, latents out, and back, in pieces or at once with one result.
+
+Shapes: B clips, T = 4n+1 frames of (H, W) pixels, z latent channels, (h, w) = (H, W) / ``cell`` and
+t = 1 + (T - 1) / ``group`` latent frames (cell 8, group 4 for the published codec). Latents are normalised: posterior
+mean minus the codec's mean, divided by its standard deviation, per channel; float32. Video is float32 in [-1, 1].
+
+diffusers' modules take the features that a causal convolution remembers as a list, and write the new ones into it. Here
+every stream has a list of its own, so a codec has no state and threads may share it; no tensor in a list is ever
+written into, so a copy of a stream costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
+from torch import Tensor, nn
+
+from dkt_ros.engines.wan import CHUNK, check_grid
+from dkt_ros.engines.wan_convolutions import lighter
+
+#: What a causal network remembers of earlier frames, one entry per convolution.
+_Memory = list[Any]
+
+
+class WanCodec:
+    """An ``AutoencoderKLWan`` of any size, for inference.
+
+    On a GPU the networks work channels last. The first two pieces of a stream, whose memory is still filling, always
+    run as they are; ``compiled`` concerns the steady piece (4 frames, or one latent frame), which is compiled once per
+    picture size.
+
+    Args:
+        vae: the weights; moved to ``device`` and ``dtype`` and otherwise left as it is.
+        device, dtype: where and in which precision the networks run; float32 or bfloat16.
+        compiled: compile the steady piece with ``torch.compile``.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKLWan, device: torch.device | str, dtype: torch.dtype, compiled: bool = False
+    ) -> None:
+        self.device, self.dtype = torch.device(device), dtype
+        # The class has a `to` of its own that warns about modules to keep in float32, of which it has none.
+        net: Any = vae
+        module: Any = nn.Module.to(net, device=self.device, dtype=dtype).eval().requires_grad_(False)
+        sizes = module.config
+        self.patch = int(sizes.patch_size or 1)
+        self.cell = int(2 ** (len(sizes.dim_mult) - 1) * self.patch)
+        self.group = int(2 ** sum(sizes.temperal_downsample))
+        self.z_dim = int(sizes.z_dim)
+        self.channels_last = self.device.type == "cuda"
+        self._mean = self._per_channel(sizes.latents_mean)
+        self._std = self._per_channel(sizes.latents_std)
+        self._quant, self._post_quant = module.quant_conv, module.post_quant_conv
+        self.encode_piece = _Piece(lighter(module.encoder, self.channels_last), compiled)
+        self.decode_piece = _Piece(lighter(module.decoder, self.channels_last), compiled)
+        self._slots = dict(module._cached_conv_counts)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, z, t, h, w).
+
+        Raises:
+            ValueError: T is not 4n+1, or a side is not a multiple of ``cell``.
+        """
+        return self.encoder().push(video)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, z, t, h, w) -> (B, 3, T, H, W), clamped."""
+        return self.decoder().push(latents)
+
+    def encoder(self) -> EncoderStream:
+        """A new stream of frames."""
+        return EncoderStream(self, [None] * self._slots["encoder"])
+
+    def decoder(self) -> DecoderStream:
+        """A new stream of latents."""
+        return DecoderStream(self, [None] * self._slots["decoder"])
+
+    def prepare_video(self, video: Tensor) -> Tensor:
+        """As the encoder network wants it."""
+        given = video.to(self.device, self.dtype)
+        return self._laid_out(patchify(given, self.patch))
+
+    def prepare_latents(self, latents: Tensor) -> Tensor:
+        """As the decoder network wants them."""
+        raw = latents.to(self.device, torch.float32) * self._std + self._mean
+        return self._laid_out(self._post_quant(raw.to(self.dtype)))
+
+    def finish_latents(self, moments: Tensor) -> Tensor:
+        """The encoder network's output -> normalised posterior mean."""
+        return (self._quant(moments)[:, : self.z_dim].float() - self._mean) / self._std
+
+    def finish_video(self, decoded: Tensor) -> Tensor:
+        """The decoder network's output -> video."""
+        return unpatchify(decoded.float(), self.patch).clamp(-1, 1)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        form = torch.channels_last_3d if self.channels_last else torch.contiguous_format
+        return x.contiguous(memory_format=form)
+
+    def _per_channel(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device).view(1, -1, 1, 1, 1)
+
+
+class EncoderStream:
+    """Frames of one recording, oldest first, each encoded once."""
+
+    def __init__(self, codec: WanCodec, memory: _Memory, pieces: int = 0) -> None:
+        self._codec, self._memory, self._pieces = codec, memory, pieces
+
+    @torch.no_grad()
+    def push(self, video: Tensor) -> Tensor:
+        """(B, 3, n, H, W) -> the latents of these frames, (B, z, k, h, w): exactly what one call for all would give.
+
+        Raises:
+            ValueError: the first n is not 4m+1, a later one is not a multiple of 4, or a side is off the grid.
+        """
+        codec, frames = self._codec, video.shape[2]
+        check_grid(frames if not self._pieces else frames + 1, video.shape[3], video.shape[4], codec.cell)
+        sizes = [CHUNK] * (frames // CHUNK) if self._pieces else [1] + [CHUNK] * (frames // CHUNK)
+        latents = []
+        for piece in video.split(sizes, dim=2):
+            out, self._memory = codec.encode_piece(codec.prepare_video(piece), self._memory, self._pieces)
+            self._pieces += 1
+            latents.append(codec.finish_latents(out))
+        return torch.cat(latents, dim=2)
+
+    def copy(self) -> EncoderStream:
+        """A stream that goes on from here on its own; the remembered tensors are shared."""
+        return EncoderStream(self._codec, list(self._memory), self._pieces)
+
+
+class DecoderStream:
+    """Latents of one recording, oldest first, each decoded once."""
+
+    def __init__(self, codec: WanCodec, memory: _Memory, pieces: int = 0) -> None:
+        self._codec, self._memory, self._pieces = codec, memory, pieces
+
+    @torch.no_grad()
+    def push(self, latents: Tensor) -> Tensor:
+        """(B, z, k, h, w) -> their frames (B, 3, n, H, W): 1 of the stream's first latent, ``group`` of each other."""
+        codec = self._codec
+        if latents.ndim != 5 or latents.shape[1] != codec.z_dim or not latents.shape[2]:
+            raise ValueError(f"latents of shape {tuple(latents.shape)}: need (clips, {codec.z_dim}, 1 or more, h, w)")
+        frames = []
+        for latent in latents.split(1, dim=2):
+            piece = codec.prepare_latents(latent)
+            out, self._memory = codec.decode_piece(piece, self._memory, self._pieces, first_chunk=not self._pieces)
+            self._pieces += 1
+            frames.append(codec.finish_video(out))
+        return torch.cat(frames, dim=2)
+
+    def copy(self) -> DecoderStream:
+        """A stream that goes on from here on its own; the remembered tensors are shared."""
+        return DecoderStream(self._codec, list(self._memory), self._pieces)
+
+
+class _Piece:
+    """One call of a causal network: (input, memory, how many pieces came before) -> (output, new memory)."""
+
+    #: Pieces until every convolution remembers as much as it ever will.
+    FILLING = 2
+
+    def __init__(self, net: Any, compiled: bool) -> None:
+        def run(x: Tensor, memory: _Memory, **options: bool) -> tuple[Tensor, _Memory]:
+            memory = list(memory)
+            return net(x, feat_cache=memory, feat_idx=[0], **options), memory
+
+        self._run: Callable[..., tuple[Tensor, _Memory]] = run
+        self._steady = torch.compile(run, dynamic=False) if compiled else run
+
+    def __call__(self, x: Tensor, memory: _Memory, earlier: int, **options: bool) -> tuple[Tensor, _Memory]:
+        run = self._run if earlier < self.FILLING else self._steady
+        return run(x, memory, **options)
