@@ -12,11 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+from dkt_ros.engines.headers import CheckpointError, refuse_pickle
 
-
-class CheckpointError(ValueError):
-    """A weight file cannot be used; the message names the file, what is wrong with it and the remedy."""
+__all__ = ["CheckpointError", "fill_module", "load_weights", "save_weights"]
 
 
 def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str, Any], half: bool = False) -> None:
@@ -52,11 +50,7 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
-    if path.suffix in _PICKLES or _starts_like_a_pickle(path):
-        raise CheckpointError(
-            f"{path}: a pickle can run code when it is read and is refused; convert it where you trust it: "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
-        )
+    refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as stored:
             header = stored.metadata() or {}
@@ -88,9 +82,3 @@ def fill_module(module: nn.Module, tensors: dict[str, Tensor], source: Path | st
                 "give the checkpoint of this engine"
             )
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
-
-
-def _starts_like_a_pickle(path: Path) -> bool:
-    with open(path, "rb") as file:
-        first = file.read(4)
-    return first[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or first == b"PK\x03\x04"

@@ -11,7 +11,6 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 DKT, DVD = FIXTURES / "dkt", FIXTURES / "dvd"
 
 DVD_CONFIG = """\
-model_id_with_origin_paths: Wan-AI/Wan2.1-T2V-1.3B:diffusion_pytorch_model*.safetensors,Wan-AI/Wan2.1-T2V-1.3B:Wan2.1_VAE.pth
 trainable_models: dit
 mode: regression
 denoise_step: 0.5

@@ -1,0 +1,140 @@
+"""Which files of a folder are the parts that an engine asks for. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dkt_ros.engines.headers import CheckpointError, conversion_command, is_pickle_name, read_header
+from dkt_ros.engines.layouts import Layout, identify
+from dkt_ros.engines.lora import check_base, read_lora
+
+#: A subfolder of this name holds DKT's parts for normals, and is looked into only when it is asked for itself.
+NORMALS_FOLDER = "normal"
+
+#: Where each part comes from, and a word in the published name of its pickle.
+_SOURCES = {
+    "transformer": ("diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or -14B-)", "dit"),
+    "codec": ("Wan2.1_VAE.pth of Wan-AI/Wan2.1-T2V-1.3B, converted", "vae"),
+    "lora": ("the .safetensors of Daniellesry/DKT-Depth-1-3B-v1.1, DKT-Depth-14B or DKT-Normal-14B", "lora"),
+    "prompt": ("made by 'dkt models embed-prompt'", "prompt"),
+    "dvd": ("model.safetensors or dvd_1.1.safetensors of FayeHongfeiZhang/DVD", "dvd"),
+    "tiny codec": ("taew2_1.safetensors of madebyollin/taehv", "taew2_1"),
+    "depthlab denoiser": ("denoising_unet.pth of Johanan0528/DepthLab, converted", "denoising"),
+    "depthlab reference": ("reference_unet.pth of Johanan0528/DepthLab, converted", "reference"),
+    "depthlab mapping": ("mapping_layer.pth of Johanan0528/DepthLab, converted", "mapping"),
+    "image vae": ("vae/diffusion_pytorch_model.safetensors of prs-eth/marigold-depth-v1-0", "vae"),
+    "image encoder": ("model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "clip"),
+    "text encoder": ("models_t5_umt5-xxl-enc-bf16.pth of Wan-AI/Wan2.1-T2V-1.3B, converted", "t5"),
+    "completion": ("what 'dkt train' wrote", "weights"),
+}
+
+
+def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> dict[str, list[Path]]:
+    """The file of each role among the weights at ``path``, judged by what the files hold and not by their names.
+
+    Args:
+        path: a folder, searched with its subfolders (hidden ones and ``normal/`` are left out), or one file.
+        roles: as in ``Layout.role``; all must be there.
+        optional: roles that may be missing.
+
+    Returns:
+        For each role a list of one path, as ``read_header`` takes it (a set of shards is its index or first shard); for
+        an optional role that is missing, an empty list.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+        CheckpointError: a part is missing (the text says where it comes from, and how to convert a pickle that may be
+            it), has several candidates, is of no use here, or does not belong to the others; or a file is damaged.
+    """
+    path = Path(path)
+    found: dict[str, list[tuple[Path, Layout]]] = {}
+    for file in weight_files(path):
+        layout = identify(file)
+        found.setdefault(layout.role, []).append((file, layout))
+    parts: dict[str, list[Path]] = {}
+    for role in (*roles, *optional):
+        fit = [file for file, layout in found.get(role, []) if not layout.refusal]
+        refused = [layout.refusal for _, layout in found.get(role, []) if layout.refusal]
+        if len(fit) > 1:
+            names = ", ".join(str(file.relative_to(path)) for file in fit)
+            raise CheckpointError(
+                f"{path}: {len(fit)} candidates for the {role}: {names}; leave one, or give a file"
+                + (f"; what is for normals belongs into {NORMALS_FOLDER}/" if role in ("lora", "prompt") else "")
+            )
+        if refused and not fit:
+            raise CheckpointError(refused[0])
+        if not fit and role in roles:
+            others = [f"{file.name} is {layout.in_words}" for files in found.values() for file, layout in files]
+            raise CheckpointError(_missing(path, role, others))
+        parts[role] = fit
+    _refuse_mixture(parts)
+    return parts
+
+
+def weight_files(path: Path | str) -> list[Path]:
+    """The weights at ``path``: itself if it is a file, else each file or set of shards in the folder, sorted.
+
+    Pickles are left out. Nothing is opened but indices of shards.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+        CheckpointError: no weights in the folder, not even pickles; or an index is damaged.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such weight file or folder")
+    everything = _below(path)
+    files = [file for file in everything if file.name.endswith(".safetensors")]
+    if not files and not any(is_pickle_name(file) for file in everything):
+        raise CheckpointError(f"{path}: holds no weight files (*.safetensors); fetch them with 'dkt models fetch NAME'")
+    indices = [file for file in everything if file.name.endswith(".safetensors.index.json")]
+    shards: set[Path] = set()
+    for index in indices:
+        shards.update(read_header(index).files)
+    for file in files:
+        if file not in shards and "-of-" in file.name:
+            shards.update(read_header(file).files[1:])
+    return sorted([*indices, *(file for file in files if file not in shards)])
+
+
+def pickles(path: Path | str) -> list[Path]:
+    """Files below a folder that are pickles by their names; nothing is opened."""
+    path = Path(path)
+    return [file for file in _below(path) if is_pickle_name(file)] if path.is_dir() else []
+
+
+def _below(folder: Path) -> list[Path]:
+    files = []
+    for file in folder.rglob("*"):
+        inside = file.relative_to(folder).parts
+        if inside[0] != NORMALS_FOLDER and not any(part.startswith(".") for part in inside) and file.is_file():
+            files.append(file)
+    return sorted(files)
+
+
+def _missing(path: Path, role: str, others: list[str]) -> str:
+    source, word = _SOURCES.get(role, ("the published file", role))
+    text = f"{path}: no {role} in it; it is {source}"
+    refused = pickles(path)
+    likely = [file for file in refused if word in file.name.lower()] or refused
+    if likely:
+        text += f". Pickles are not read; if it is {likely[0].name}, convert it: {conversion_command(likely[0])}"
+    return text + (f". Found: {'; '.join(others)}" if others else "")
+
+
+def _refuse_mixture(parts: dict[str, list[Path]]) -> None:
+    if not parts.get("transformer"):
+        return
+    base = parts["transformer"][0]
+    sizes = identify(base).sizes
+    for file in parts.get("lora", []):
+        check_base(read_lora(read_header(file).shapes, file), sizes, file, base)
+    for file in parts.get("prompt", []):
+        found = identify(file).sizes["text_dim"]
+        if found != sizes["text_dim"]:
+            raise CheckpointError(
+                f"{file}: rows of {found} values, but {base} takes text of {sizes['text_dim']}; embed the prompt again"
+            )

@@ -1,0 +1,183 @@
+"""Published weights into diffusers' modules: any size, either set of names, adapters merged, one copy in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
+from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
+
+from dkt_ros.engines.assembly import Stored, fill
+from dkt_ros.engines.beside import attention_heads, denoise_step
+from dkt_ros.engines.headers import CheckpointError, Header, Shapes, read_header
+from dkt_ros.engines.layouts import identify
+from dkt_ros.engines.lora import check_base, read_lora
+from dkt_ros.engines.parts import find_parts
+from dkt_ros.engines.wan_layouts import DVD_CODEC, DVD_TRANSFORMER, DvdParts
+from dkt_ros.engines.wan_sizes import codec_sizes, is_diffusers, prefix_of, transformer_sizes, without_prefix
+
+__all__ = ["Dvd", "find_parts", "load_codec", "load_dvd", "load_transformer"]
+
+_ROPE_LENGTH = 1024
+
+#: One path, as ``read_header`` takes it, or the files of one set of shards.
+Files = Path | str | Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Dvd:
+    """What a DVD file gives.
+
+    Attributes:
+        transformer: with the adapters merged.
+        codec: the Wan 2.1 codec in the file; None if it has none.
+        denoise_step: the time of its one pass as a share of 1000.
+    """
+
+    transformer: WanTransformer3DModel
+    codec: AutoencoderKLWan | None
+    denoise_step: float
+
+
+def load_transformer(
+    files: Files,
+    loras: Sequence[Path | str] = (),
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> WanTransformer3DModel:
+    """DKT's base transformer, under the reference's or diffusers' names, with LoRAs merged in float32.
+
+    Modulation tables, the time embedder and the norms beside the attention stay float32 whatever ``dtype``, as with
+    diffusers' ``from_pretrained``. Evaluation mode, without gradients.
+
+    Args:
+        files: see ``Files``.
+        loras: LoRA files for it.
+
+    Raises:
+        FileNotFoundError, CheckpointError: see ``headers.read_header``, ``Layout.refusal``, ``lora.read_lora`` and
+            ``lora.check_base``; or tensors are missing, foreign or of another shape; or the number of heads is unknown.
+    """
+    header = _accepted(files, "transformer")
+    prefix = prefix_of(header.shapes, "patch_embedding.weight") or ""
+    shapes = without_prefix(header.shapes, prefix)
+    sizes = transformer_sizes(shapes, header.path)
+    names = _diffusers_names(shapes, convert_wan_transformer_to_diffusers)
+    adapters: dict[str, list[tuple[Header, str, str]]] = {}
+    for path in loras:
+        extra = read_header(path)
+        lora = read_lora(extra.shapes, extra.path)
+        check_base(lora, sizes, extra.path, header.path)
+        for layer, (down, up) in lora.pairs.items():
+            adapters.setdefault(_layer_weight(layer), []).append((extra, down, up))
+    stored = {goal: Stored(header, prefix + name, tuple(adapters.get(goal, ()))) for goal, name in names.items()}
+    return _transformer(sizes, attention_heads(header, sizes["dim"]), stored, header.path, dtype, device)
+
+
+def load_codec(
+    files: Files, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> AutoencoderKLWan:
+    """The Wan 2.1 codec, under the reference's or diffusers' names. Evaluation mode, without gradients.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as ``load_transformer``.
+    """
+    header = _accepted(files, "codec")
+    prefix = prefix_of(header.shapes, "encoder.conv1.weight", "encoder.conv_in.weight") or ""
+    return _codec(header, prefix, dtype, device)
+
+
+def load_dvd(files: Files, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Dvd:
+    """DVD v1.0 or v1.1 from its one file; ``model_config.yaml`` beside it is read if it is there.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as ``load_transformer``; the adapters are missing; or the configuration is
+            damaged, or speaks of another mode or training target than DVD's.
+    """
+    header = _accepted(files, "dvd")
+    step = denoise_step(header.path.with_name("model_config.yaml"))
+    parts = DvdParts.of(header.shapes)
+    lora = read_lora(parts.adapters, header.path)
+    adapters = {
+        _layer_weight(layer): ((header, DVD_TRANSFORMER + down, DVD_TRANSFORMER + up),)
+        for layer, (down, up) in lora.pairs.items()
+    }
+    homes = {name.replace(".base_layer.", "."): name for name in header.shapes}
+    stored = {
+        goal: Stored(header, homes[DVD_TRANSFORMER + name], adapters.get(goal, ()))
+        for goal, name in _diffusers_names(parts.base, convert_wan_transformer_to_diffusers).items()
+    }
+    sizes = transformer_sizes(parts.base, header.path)
+    transformer = _transformer(sizes, attention_heads(header, sizes["dim"]), stored, header.path, dtype, device)
+    codec = _codec(header, DVD_CODEC, dtype, device) if parts.codec else None
+    return Dvd(transformer, codec, step)
+
+
+def _accepted(files: Files, role: str) -> Header:
+    given = [Path(files)] if isinstance(files, str | Path) else list(files)
+    layout, header = identify(given[0]), read_header(given[0])
+    if layout.role != role or layout.refusal:
+        other = f"{given[0]}: no {role}, but {layout.in_words}; give the {role}'s file"
+        raise CheckpointError(layout.refusal or other)
+    if not set(given) <= {header.path, *header.files}:
+        raise CheckpointError(f"{given[0]}: {len(given)} files that are not one set of shards; give one of them")
+    return header
+
+
+def _transformer(
+    sizes: Mapping[str, Any],
+    heads: int,
+    stored: Mapping[str, Stored],
+    source: Path,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> WanTransformer3DModel:
+    with torch.device("meta"):
+        model: Any = WanTransformer3DModel(
+            patch_size=sizes["patch"],
+            num_attention_heads=heads,
+            attention_head_dim=sizes["dim"] // heads,
+            in_channels=sizes["in_channels"],
+            out_channels=sizes["out_channels"],
+            text_dim=sizes["text_dim"],
+            freq_dim=sizes["freq_dim"],
+            ffn_dim=sizes["ffn_dim"],
+            num_layers=sizes["layers"],
+            image_dim=sizes["image_dim"],
+            added_kv_proj_dim=sizes["dim"] if sizes["image_dim"] else None,
+            rope_max_seq_len=_ROPE_LENGTH,
+        )
+    model.rope = WanRotaryPosEmbed(sizes["dim"] // heads, sizes["patch"], _ROPE_LENGTH).to(device)  # is in no file
+    fill(model, stored, source, dtype, device, set(model._keep_in_fp32_modules))
+    return model
+
+
+def _codec(header: Header, prefix: str, dtype: torch.dtype, device: torch.device | str) -> AutoencoderKLWan:
+    shapes = without_prefix(header.shapes, prefix)
+    sizes = codec_sizes(shapes, header.path)
+    with torch.device("meta"):
+        codec: Any = AutoencoderKLWan(
+            **sizes,
+            scale_factor_temporal=2 ** sum(sizes["temperal_downsample"]),
+            scale_factor_spatial=2 ** (len(sizes["dim_mult"]) - 1),
+        )
+    names = _diffusers_names(shapes, convert_wan_vae_to_diffusers)
+    stored = {goal: Stored(header, prefix + name) for goal, name in names.items()}
+    fill(codec, stored, header.path, dtype, device, float32=set())
+    return codec
+
+
+def _diffusers_names(shapes: Shapes, convert: Any) -> dict[str, str]:
+    """Name in diffusers -> name in the file."""
+    names = {name: name for name in shapes}
+    return names if is_diffusers(shapes) else convert(names)
+
+
+def _layer_weight(layer: str) -> str:
+    (name,) = convert_wan_transformer_to_diffusers({f"{layer}.weight": None})
+    return str(name)
