@@ -3,6 +3,7 @@
 Examples:
   dkt eval dkt_ros/resources/demo --json out/demo.json     a bag with /ground_truth/* topics
   dkt eval data/heldout --json out/heldout.json            a folder of rendered sequence_*.npz, or one of them
+  dkt eval dkt_ros/resources/demo --published              and AbsRel, d1, SILog, boundary F1 as the papers have them
 
 Prints the table and writes every number (versions, command, counts, both poolings) to the JSON file.
 No ROS is needed. A cut-off bag is used as far as it goes, and the report says how far.
