@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -148,6 +149,236 @@ def test_errors_name_the_thing_and_the_remedy(
     assert cli.main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"dkt {arguments[0]}: ") and words in said and said.count("\n") == 1
+
+
+def picture_video(path: Path, size: tuple[int, int], count: int, seed: int = 0) -> Path:
+    """A folder of pictures of one noisy scene, or where ``path`` ends in .mp4, a video of it."""
+    rng = np.random.default_rng(seed)
+    coarse = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    if path.suffix == ".mp4":
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, size)
+        if not writer.isOpened():
+            pytest.skip("this OpenCV cannot write MP4")
+        for _ in range(count):
+            writer.write(coarse)
+        writer.release()
+        return path
+    path.mkdir()
+    for index in range(count):
+        cv2.imwrite(str(path / f"{index:04d}.png"), coarse)
+    return path
+
+
+@pytest.mark.parametrize("size", [(60, 80), (97, 61), (33, 131)])
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_short_portrait_and_odd_inputs_come_out_whole_from_the_bundled_engine(size, count, tmp_path: Path) -> None:
+    folder = picture_video(tmp_path / "pictures", size, count)
+    assert cli.main(["run", str(folder), "--out", str(tmp_path / "out"), "--threads", "1"]) == 0
+    with np.load(tmp_path / "out" / "depth.npz", allow_pickle=False) as result:
+        assert result["disparity"].shape == (count, size[1], size[0])
+        assert np.isfinite(result["disparity"]).all() and np.isnan(result["scale_and_shift"]).all()
+        assert result["normals"].shape == (count, size[1], size[0], 3)
+    assert (tmp_path / "out" / "preview.mp4").exists()
+
+
+def test_a_constant_prediction_gives_disparity_and_no_metres(bag: Path, tmp_path: Path, monkeypatch) -> None:
+    class Flat(ScriptedEngine):
+        def predict(self, clip, trust=None):
+            prediction = super().predict(clip, trust)
+            return replace(prediction, disparity=np.full_like(prediction.disparity, self.calls))
+
+    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, options=None: Flat())
+    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out")]) == 0
+    with np.load(tmp_path / "out" / "depth.npz", allow_pickle=False) as result:
+        assert "depth" not in result.files
+        np.testing.assert_allclose(result["disparity"], 1.0)  # the level of the first clip is kept
+
+
+def test_options_reach_the_engine_as_they_were_given(bag: Path, tmp_path: Path, monkeypatch) -> None:
+    from dkt_ros.engines import EngineOptions
+
+    given = {}
+
+    def load(name, options=None):
+        given[name] = options
+        return ScriptedEngine()
+
+    monkeypatch.setattr("dkt_ros.engines.load_engine", load)
+    run = ["run", str(bag), "--out", str(tmp_path / "out")]
+    assert cli.main(run) == 0
+    options = "--weights w --profile reference --steps 3 --mode windowed --device cpu --precision bfloat16 --threads 1"
+    more = "--vae tiny --stitching eval --normals-axes=-x+y-z"
+    assert cli.main([*run, "--engine", "dkt", *options.split(), *more.split()]) == 0
+    assert given["nano"] == EngineOptions()
+    assert given["dkt"] == EngineOptions(
+        Path("w"), "reference", 3, "windowed", "cpu", "bfloat16", 1, "tiny", "eval", "-x+y-z"
+    )
+
+
+def test_an_option_that_the_engine_does_not_have_is_one_line(bag: Path, tmp_path: Path, capsys) -> None:
+    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out"), "--steps", "5"]) == 1
+    said = capsys.readouterr().err
+    assert said == "dkt run: steps = 5: engine 'nano' has no such choice; leave it out\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("engine", ["dkt", "dvd", "depthlab"])
+def test_missing_weights_are_one_line_that_names_them(engine: str, bag: Path, tmp_path: Path, capsys) -> None:
+    run = ["run", str(bag), "--out", str(tmp_path / "out"), "--engine", engine, "--device", "cpu"]
+    for more, words in (([], "weights"), (["--weights", str(tmp_path / "nowhere")], str(tmp_path / "nowhere"))):
+        assert cli.main([*run, *more]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("dkt run: ") and words in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_is_counted_and_nothing_is_stitched_across_it(engine: ScriptedEngine, tmp_path: Path, capsys) -> None:
+    folder = picture_video(tmp_path / "pictures", (WIDTH, HEIGHT), 6)
+    for picture in picture_video(tmp_path / "others", (WIDTH, HEIGHT), 6, seed=1).iterdir():
+        picture.rename(folder / f"x{picture.name}")
+    run = ["run", str(folder), "--out", str(tmp_path / "out")]
+    assert cli.main(run) == 0
+    assert "scene cuts: 1; nothing is stitched across them" in capsys.readouterr().out
+    assert [clip.starts for clip in engine.clips].count(True) == 2
+    with np.load(tmp_path / "out" / "depth.npz", allow_pickle=False) as result:
+        assert json.loads(str(result["meta"]))["cuts"] == 1 and len(result["disparity"]) == 12
+    assert cli.main([*run, "--no-cuts"]) == 0
+    assert "scene cuts" not in capsys.readouterr().out
+
+
+def test_videos_without_a_frame_are_refused_and_leave_nothing(engine: ScriptedEngine, tmp_path: Path, capsys) -> None:
+    whole = picture_video(tmp_path / "whole.mp4", (160, 120), 30).read_bytes()
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    picture_video(tmp_path / "none.mp4", (160, 120), 0)
+    out = tmp_path / "out"
+    for name, words in (("empty", "the file is empty"), ("cut", "cut off; copy it again"), ("none", "")):
+        assert cli.main(["run", str(tmp_path / f"{name}.mp4"), "--out", str(out)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("dkt run: ") and f"{name}.mp4" in said and words in said and said.count("\n") == 1
+        assert not out.exists() or not list(out.iterdir())
+
+
+#: A real full disk needs root; a limit on the size of a file makes the very same calls fail.
+FULL = """
+import resource, sys
+import numpy as np
+from dkt_ros import cli
+from test.scenes import ScriptedEngine
+import dkt_ros.engines
+dkt_ros.engines.load_engine = lambda name, options=None: ScriptedEngine()
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(cli.main(["run", sys.argv[2], "--out", sys.argv[3]]))
+"""
+
+
+@pytest.mark.parametrize("limit", [5_000, 100_000, 200_000])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_full_disk_leaves_no_half_written_result(limit: int, before: bool, bag: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def run(limit: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", FULL, str(limit), str(bag), str(out)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    if before:
+        assert run(10**9).returncode == 0
+    kept = {path.name: path.read_bytes() for path in out.iterdir()} if before else {}
+    done = run(limit)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"dkt run: cannot write to {out}: ") and said.endswith("give another folder with --out")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == kept
+
+
+ARRAYS = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from dkt_ros.array_file import ArrayFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+noise = np.random.default_rng(0).integers(0, 255, (50, 1000), np.uint8)
+with ArrayFile(Path(sys.argv[2]) / "depth.npz") as arrays:
+    for frame in noise:
+        arrays.append("first", frame)
+        arrays.append("second", frame)
+"""
+
+
+@pytest.mark.parametrize("limit", [10_000, 60_000])
+def test_arrays_that_fit_one_by_one_but_not_together_leave_nothing(limit: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ARRAYS, str(limit), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("OSError")
+    assert list(tmp_path.iterdir()) == []
+
+
+PREVIEW = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import cv2
+from dkt_ros.frames import Estimate, Frame
+from dkt_ros.preview import Preview
+if sys.argv[1] == "pictures":
+    class Closed:
+        def __init__(self, *how): pass
+        fourcc = staticmethod(lambda *letters: 0)
+        def isOpened(self): return False
+    cv2.VideoWriter = Closed
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+rng = np.random.default_rng(0)
+with Preview(Path(sys.argv[3]), 10.0) as preview:
+    for index in range(20):
+        rgb = rng.integers(0, 255, (60 + 60 * index * (sys.argv[1] == "pictures"), 80, 3), np.uint8)
+        nothing = np.zeros(rgb.shape[:2], np.uint8)
+        noise = rng.random(rgb.shape[:2], np.float32)
+        preview.add(Estimate(Frame(index, "", rgb), noise, None, None, "none", nothing, noise, None))
+"""
+
+
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_a_preview_that_cannot_be_written_whole_is_not_there(kind: str, tmp_path: Path) -> None:
+    def run(limit: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", PREVIEW, kind, str(limit), str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = run(20_000)
+    assert done.returncode == 1 and "OSError" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+    assert run(10**9).returncode == 0
+    (result,) = tmp_path.iterdir()
+    assert result.name == ("preview.mp4" if kind == "video" else "preview")
+    assert run(20_000).returncode == 1 and list(tmp_path.iterdir()) == [result], "what was there before stays"
+    if kind == "pictures":
+        assert len(list(result.iterdir())) == 20
+
+
+def test_memory_that_is_too_small_is_one_line(bag: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    import torch
+
+    def full(calls: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, options=None: ScriptedEngine(broken=full))
+    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[0] == "out of GPU memory: from now on the model sees 5 frames at once instead of 9"
+    assert said[-1].startswith("dkt run: out of GPU memory, and nothing is left to give up") and len(said) == 2
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_colours_of_the_preview_are_a_choice(engine: ScriptedEngine, rgb_only: Path, tmp_path: Path) -> None:
+    pixels = []
+    for colours in ("turbo", "spectral"):
+        out = tmp_path / colours
+        assert cli.main(["run", str(rgb_only), "--out", str(out), "--colours", colours]) == 0
+        pixels.append(cv2.VideoCapture(str(out / "preview.mp4")).read()[1])
+    left, right = (
+        np.abs(np.subtract(*(each[:, half] for each in map(np.float32, pixels))))
+        for half in (slice(0, WIDTH - 8), slice(WIDTH + 8, None))
+    )
+    assert left.mean() < 8 < right.mean(), "the pictures are the same, the depth has other colours"
 
 
 def test_eval_on_a_bag_prints_the_table_and_writes_every_number(

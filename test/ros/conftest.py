@@ -8,7 +8,7 @@ import pytest
 
 HAS_ROS = all(importlib.util.find_spec(name) for name in ("rclpy", "sensor_msgs", "std_srvs", "diagnostic_msgs"))
 INSTALL = "pip install 'ros-rclpy[fastrtps]' ros-sensor-msgs ros-std-srvs ros-diagnostic-msgs"
-NEEDS_ROS = ("test_node", "test_bad_input", "test_lifecycle", "test_two_processes")
+NEEDS_ROS = ("test_node", "test_bad_input", "test_lifecycle", "test_options", "test_two_processes")
 collect_ignore = [] if HAS_ROS else [f"{name}.py" for name in NEEDS_ROS]
 
 

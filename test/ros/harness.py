@@ -14,6 +14,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -179,6 +180,11 @@ class Robot:
                     raise
             finally:
                 asking.stop(node)
+
+    def set_parameter(self, name: str, value):
+        """The node's answer."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.call(SetParameters, "/dkt_perception/set_parameters", request).results[0]
 
     # One message each; ``at`` is in milliseconds. The node's queues hold ten: tests that send more wait in between.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
@@ -28,11 +26,6 @@ def change(robot, transition: int) -> bool:
 
 def state(robot) -> str:
     return robot.call(GetState, "/dkt_perception/get_state", GetState.Request()).current_state.label
-
-
-def set_parameter(robot, name: str, value):
-    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-    return robot.call(SetParameters, "/dkt_perception/set_parameters", request).results[0]
 
 
 def test_through_all_states_twice_from_outside(world):
@@ -87,16 +80,16 @@ def test_settings_that_do_not_go_together_fail_at_configure(world, parameters, t
 
 def test_parameters_that_cannot_take_effect_are_refused_with_the_reason(world):
     robot, _ = world()
-    refused = set_parameter(robot, "clip_length", 9)
+    refused = robot.set_parameter("clip_length", 9)
     assert not refused.successful
     assert "takes effect at configure" in refused.reason and "cleanup" in refused.reason
-    assert "choose one of organised" in set_parameter(robot, "cloud.layout", "pcl").reason
-    assert "range" in set_parameter(robot, "cloud.stride", 0).reason
-    assert not set_parameter(robot, "autostart", True).successful
-    assert set_parameter(robot, "sync_slop", 0.05).successful
+    assert "choose one of organised" in robot.set_parameter("cloud.layout", "pcl").reason
+    assert "range" in robot.set_parameter("cloud.stride", 0).reason
+    assert not robot.set_parameter("autostart", True).successful
+    assert robot.set_parameter("sync_slop", 0.05).successful
     assert change(robot, DEACTIVATE) and change(robot, CLEANUP)
-    assert "4n+1" in set_parameter(robot, "clip_length", 8).reason
-    assert set_parameter(robot, "clip_length", 9).successful
+    assert "4n+1" in robot.set_parameter("clip_length", 8).reason
+    assert robot.set_parameter("clip_length", 9).successful
 
 
 def test_every_parameter_is_described(world):
