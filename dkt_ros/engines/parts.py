@@ -14,7 +14,7 @@ NORMALS_FOLDER = "normal"
 
 #: Where each part comes from, and a word in the published name of its pickle.
 _SOURCES = {
-    "transformer": ("diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or -14B-)", "dit"),
+    "transformer": ("diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or 14B)", "dit"),
     "codec": ("Wan2.1_VAE.pth of Wan-AI/Wan2.1-T2V-1.3B, converted", "vae"),
     "lora": ("the .safetensors of Daniellesry/DKT-Depth-1-3B-v1.1, DKT-Depth-14B or DKT-Normal-14B", "lora"),
     "prompt": ("made by 'dkt models embed-prompt'", "prompt"),
@@ -58,10 +58,10 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
         refused = [layout.refusal for _, layout in found.get(role, []) if layout.refusal]
         if len(fit) > 1:
             names = ", ".join(str(file.relative_to(path)) for file in fit)
-            raise CheckpointError(
-                f"{path}: {len(fit)} candidates for the {role}: {names}; leave one, or give a file"
-                + (f"; what is for normals belongs into {NORMALS_FOLDER}/" if role in ("lora", "prompt") else "")
-            )
+            remedy = "or give the file itself"
+            if len(roles) > 1:
+                remedy = f"and put what is for normals into {NORMALS_FOLDER}/" if role in ("lora", "prompt") else ""
+            raise CheckpointError(f"{path}: {len(fit)} candidates for the {role}: {names}; leave one {remedy}".rstrip())
         if refused and not fit:
             raise CheckpointError(refused[0])
         if not fit and role in roles:

@@ -34,7 +34,7 @@ class Dvd:
     """What a DVD file gives.
 
     Attributes:
-        transformer: with the adapters merged.
+        transformer: with the adapters merged, unless asked otherwise.
         codec: the Wan 2.1 codec in the file; None if it has none.
         denoise_step: the time of its one pass as a share of 1000.
     """
@@ -92,8 +92,14 @@ def load_codec(
     return _codec(header, prefix, dtype, device)
 
 
-def load_dvd(files: Files, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Dvd:
+def load_dvd(
+    files: Files, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", merge: bool = True
+) -> Dvd:
     """DVD v1.0 or v1.1 from its one file; ``model_config.yaml`` beside it is read if it is there.
+
+    Args:
+        files: see ``Files``.
+        merge: False leaves the adapters out, for training: the transformer is then plain Wan.
 
     Raises:
         FileNotFoundError, CheckpointError: as ``load_transformer``; the adapters are missing; or the configuration is
@@ -106,6 +112,7 @@ def load_dvd(files: Files, dtype: torch.dtype = torch.float32, device: torch.dev
     adapters = {
         _layer_weight(layer): ((header, DVD_TRANSFORMER + down, DVD_TRANSFORMER + up),)
         for layer, (down, up) in lora.pairs.items()
+        if merge
     }
     homes = {name.replace(".base_layer.", "."): name for name in header.shapes}
     stored = {
