@@ -7,9 +7,8 @@ disparity: no noise, no text, no scheduler. Versions 1.0 and 1.1 differ in nothi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
-from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from torch.nn import functional
 
 from dkt_ros.engines import EngineCard, EngineOptions
 from dkt_ros.engines.devices import chosen
+from dkt_ros.engines.dvd_network import DvdNetwork, Network
 from dkt_ros.engines.dvd_windows import TARGET, Joiner, Rule, padded, rule_named, windows, working_size
-from dkt_ros.engines.latent_stream import LatentStream
 from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
 from dkt_ros.engines.tiny_autoencoder import load_tiny_autoencoder
@@ -35,33 +34,6 @@ PROFILES = {"reference": (45, 9), "low_latency": (21, 5)}
 MODES = ("streaming", "windowed", "single")
 #: (height, width) below which memory is not saved by working on smaller pictures.
 _SMALLEST = (240, 320)
-
-
-class Network(Protocol):
-    """What the engine asks of the network; the tests put something simpler in its place."""
-
-    def alone(self, video: Tensor) -> Tensor:
-        """A window by itself: (B, 3, T, H, W) float32 in [-1, 1] -> the same shape, disparity in [0, 1]."""
-        ...
-
-    def following(self, clip: Clip, to_video: Callable[[Sequence[Frame]], Tensor]) -> Tensor:
-        """A clip of a stream: -> (1, 3, T, H, W) disparity in [0, 1]."""
-        ...
-
-
-class DvdNetwork:
-    """A ``Network`` of codec and transformer; the transformer was folded at the one time of the single pass."""
-
-    def __init__(self, codec: Codec, transformer: FoldedTransformer) -> None:
-        self.codec = codec
-        self.transformer = transformer
-        self._stream = LatentStream(cast(WanCodec, codec))
-
-    def alone(self, video: Tensor) -> Tensor:
-        return _unit(self.codec.decode(self.transformer(self.codec.encode(video), 0)))
-
-    def following(self, clip: Clip, to_video: Callable[[Sequence[Frame]], Tensor]) -> Tensor:
-        return _unit(self._stream.decode(self.transformer(self._stream.latents(clip, to_video), 0)))
 
 
 class DvdEngine:
@@ -97,11 +69,11 @@ class DvdEngine:
         device: torch.device | str = "cpu",
     ) -> None:
         self.card = card
+        self.device = str(device)
         self._network = network
         self._mode = mode
         self._rule = rule
         self._target = target
-        self._device = device
         self._lock = threading.Lock()
 
     def predict(self, clip: Clip, trust: Float32 | None = None) -> Prediction:
@@ -163,13 +135,16 @@ class DvdEngine:
         _check_sizes(frames, frames[0].size)
         # A picture may be a mirrored or otherwise strided view, which torch does not take.
         pixels = np.ascontiguousarray(np.stack([frame.rgb for frame in frames]))
-        pictures = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2).float() / 255
+        pictures = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
         height, width = pictures.shape[2:]
         pictures = resized(pictures, working_size(height, width, self._target))
         return (pictures * 2 - 1).permute(1, 0, 2, 3).unsqueeze(0).contiguous()
 
     def smaller(self) -> str | None:
-        """Work on smaller pictures from the next start on: three quarters of each side, not below 320x240.
+        """Need less GPU memory from the next start on.
+
+        First pictures shrink, three quarters of each side at a time and not below 320x240; then the transformer is kept
+        in CPU memory between passes.
 
         Returns:
             What was given up, in words; None if nothing is left.
@@ -177,7 +152,7 @@ class DvdEngine:
         before = self._target
         after = (max(before[0] * 3 // 4, _SMALLEST[0]), max(before[1] * 3 // 4, _SMALLEST[1]))
         if after[0] >= before[0] or after[1] >= before[1]:
-            return None
+            return "keeps the transformer in CPU memory between passes" if self._network.make_room() else None
         self._target = after
         return f"works on pictures that cover {after[1]}x{after[0]} instead of {before[1]}x{before[0]}"
 
@@ -187,11 +162,6 @@ def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     if pictures.shape[2:] == size:
         return pictures
     return functional.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=False)
-
-
-def _unit(video: Tensor) -> Tensor:
-    """Decoded video, which the codec clamped to [-1, 1], -> disparity in [0, 1]."""
-    return (video + 1) / 2
 
 
 def _check_sizes(frames: Sequence[Frame], size: tuple[int, int]) -> None:
