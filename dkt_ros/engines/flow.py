@@ -6,6 +6,8 @@ A latent at level ``sigma`` is ``(1 - sigma) * clean + sigma * noise``; the tran
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -89,6 +91,31 @@ class StartNoise:
         count = frames * height * width
         rows = [channel.take(count) for channel in self._channels]
         return torch.stack(rows).reshape(1, channels, frames, height, width)
+
+
+class ClipNoise:
+    """Start noise of successive clips of one stream: a latent frame that two clips share keeps its noise.
+
+    A first clip gets the noise that the published pipeline gives a video of that length.
+    """
+
+    def __init__(self, seed: int = SEED) -> None:
+        self._seed = seed
+        self._generator = torch.Generator()
+        self._newest = torch.empty(0)
+
+    def next(self, shape: Sequence[int], shared: int) -> Tensor:
+        """float32 noise of ``shape`` (1, C, t, h, w) on the CPU; its first ``shared`` frames are the last ones before.
+
+        ``shared`` = 0 starts anew.
+        """
+        batch, channels, frames, height, width = shape
+        if not shared:
+            self._generator.manual_seed(self._seed)
+        fresh = torch.randn((batch, channels, frames - shared, height, width), generator=self._generator)
+        kept = self._newest[:, :, self._newest.shape[2] - shared :] if shared else fresh[:, :, :0]
+        self._newest = torch.cat([kept, fresh], dim=2)
+        return self._newest
 
 
 class _Channel:

@@ -21,6 +21,8 @@ from dkt_ros.frames import Float32, Frame, UInt8
 
 #: Vectors shorter than this have no direction.
 _SHORTEST = 1e-3
+#: Frames that are resized at once.
+_AT_ONCE = 8
 
 
 def is_portrait(size: tuple[int, int]) -> bool:
@@ -48,6 +50,12 @@ def to_video(
     sizes = {frame.size for frame in frames}
     if len(sizes) > 1:
         raise ValueError(f"frames of different sizes {sorted(sizes)} in one video; resize them or start a new clip")
+    # A few at once: a float is four times the size of a pixel's byte, and the resize has copies of it.
+    pieces = [frames[i : i + _AT_ONCE] for i in range(0, len(frames), _AT_ONCE)]
+    return torch.cat([_piece(piece, size, device, quantised) for piece in pieces], dim=2)
+
+
+def _piece(frames: Sequence[Frame], size: tuple[int, int], device: torch.device | str, quantised: bool) -> Tensor:
     pixels = np.stack([frame.rgb for frame in frames])
     if is_portrait(frames[0].size):
         pixels = np.rot90(pixels, axes=(1, 2))

@@ -1,0 +1,120 @@
+"""The DKT engine from the user's files and choices; ``dkt_engine`` is what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dkt_ros.engines import EngineCard, EngineOptions
+from dkt_ros.engines.checkpoints import CheckpointError
+from dkt_ros.engines.devices import chosen
+from dkt_ros.engines.dkt_engine import DktEngine
+from dkt_ros.engines.flow import times
+from dkt_ros.engines.layouts import identify
+from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts
+from dkt_ros.engines.pictures import Axes
+from dkt_ros.engines.prompts import load_prompt
+from dkt_ros.engines.threads import use_threads
+from dkt_ros.engines.tiny_autoencoder import load_tiny_autoencoder
+from dkt_ros.engines.tiny_codec import TinyCodec
+from dkt_ros.engines.video_codecs import Codec, MixedCodec
+from dkt_ros.engines.wan_codec import WanCodec
+from dkt_ros.engines.wan_transformer import FoldedTransformer
+from dkt_ros.engines.weights import load_codec, load_transformer
+
+#: Frames of a window and of what windows share: 21 and 3 latent frames as published; 6 and 1, the longest in training.
+PROFILES = {"reference": (81, 9), "low_latency": (21, 1)}
+MODES = ("streaming", "windowed", "single")
+#: As published; one is inaccurate, more lose detail.
+STEPS = 5
+
+
+def load(options: EngineOptions) -> DktEngine:
+    """Load DKT from a folder with its base, codec, LoRA and prompt embedding.
+
+    A subfolder ``normal`` with the LoRA and the prompt embedding for normals adds normals: a second transformer on the
+    same base. With ``vae="tiny"`` a small codec from the same folder decodes.
+
+    Raises:
+        ValueError: an option that this engine does not have.
+        FileNotFoundError, CheckpointError: weights are missing, damaged, of another model, or not the only ones.
+    """
+    options.refuse("dkt", "stitching")
+    mode, profile = options.mode or "streaming", options.profile or "reference"
+    for name, value, choices in (
+        ("mode", mode, MODES), ("profile", profile, PROFILES), ("vae", options.vae or "full", ("full", "tiny"))
+    ):  # fmt: skip
+        if value not in choices:
+            raise ValueError(f"{name} = {value}: engine 'dkt' has no such choice; choose one of {', '.join(choices)}")
+    axes = Axes.parse(options.normals_axes or "+x+y+z")
+    steps = STEPS if options.steps is None else options.steps
+    told = times(steps)
+    if options.weights is None:
+        raise ValueError("engine 'dkt' needs weights: give their folder; `dkt models fetch` gets them")
+    use_threads(options.threads)
+    device, dtype = chosen(options)
+    folder = options.weights
+    tiny = ["tiny codec"] if options.vae == "tiny" else []
+    found = find_parts(folder, "transformer", "codec", "lora", "prompt", *tiny)
+    parts = {role: files[0] for role, files in found.items()}
+    pairs = [_checked("depth", parts["lora"], parts["prompt"])]
+    if (folder / NORMALS_FOLDER).is_dir():
+        found = find_parts(folder / NORMALS_FOLDER, "lora", "prompt")
+        pairs.append(_checked("normal", found["lora"][0], found["prompt"][0]))
+    codec: Codec = WanCodec(load_codec(parts["codec"], dtype, device), device, dtype)
+    if tiny:
+        codec = MixedCodec(codec, TinyCodec(load_tiny_autoencoder(parts["tiny codec"]), device, dtype))
+    # cuDNN's is the fastest where it runs; others follow.
+    attention = "cudnn" if device.type == "cuda" else "default"
+    transformers = []
+    for lora, prompt in pairs:
+        model: Any = load_transformer(parts["transformer"], [lora], dtype, device)
+        text = load_prompt(prompt, model.config.text_dim)
+        transformers.append(FoldedTransformer(model, told, text, image_token=True, attention=attention))
+    card = dkt_card(mode, profile, normals=len(transformers) > 1)
+    return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", axes=axes)
+
+
+def _checked(text: str, lora: Path, prompt: Path) -> tuple[Path, Path]:
+    """LoRA and prompt embedding, refused where they are for the other of "depth" and "normal".
+
+    A LoRA does not say what it is for; its published name does.
+    """
+    if text == "depth" and "normal" in lora.name.lower():
+        raise CheckpointError(
+            f"{lora}: by its name a LoRA for normals, and there is none for depth; normals alone are not enough: fetch "
+            f"a LoRA for depth, and put this one and the prompt embedding of 'normal' into {NORMALS_FOLDER}/"
+        )
+    found = identify(prompt).sizes["text"]
+    if found != text:
+        raise CheckpointError(
+            f"{prompt}: the embedding of {found!r}, and {text!r} is needed here; make it with "
+            f"'dkt models embed-prompt --text {text}'"
+        )
+    return lora, prompt
+
+
+def dkt_card(mode: str, profile: str, normals: bool = False) -> EngineCard:
+    """What callers are told about DKT in ``mode`` and ``profile``, with or without ``normals``."""
+    length, overlap = PROFILES[profile]
+    return EngineCard(
+        name="dkt",
+        kind="affine",
+        # A recording that is one window has no length to choose.
+        clip_lengths=(length,) if mode == "single" else tuple(range(1, 82, 4)),
+        reads_sensor_depth=False,
+        gives_normals=normals,
+        licence="Apache-2.0",
+        description=(
+            "Relative disparity of transparent and reflective things in a video, and their normals where the folder "
+            "holds that LoRA too: Wan 2.1 Fun-Control (1.3B or 14B), tuned by its authors on rendered glass, "
+            "ClearGrasp and DREDS, at most 21 frames at once. It knows no metres and so needs sensor depth or another "
+            "anchor. Which way its normals point is not published: check normals_axes. The licence is that of the "
+            "published base and LoRA as we believe it; read their model cards. This engine agrees with the published "
+            "code on tiny random weights; nobody has run it on the published ones yet."
+        ),
+        clip_length=length,
+        overlap=overlap,
+        whole_groups=True,
+        whole_video=mode != "streaming",
+    )
