@@ -114,6 +114,7 @@ class DepthLabEngine:
         self._networks, self._device = networks, device
         self._scheduler = scheduler()
         self._longest: int | None = None
+        self._worked = settings.processing_res
         self._offloads = False
         self._lock = threading.Lock()
 
@@ -130,6 +131,7 @@ class DepthLabEngine:
             raise ValueError(f"engine depthlab: trust {trust.shape}; the clip is {(1, *frame.rgb.shape[:2])}")
         with self._lock, torch.no_grad():
             prepared = prepare(frame, None if trust is None else trust[0], self.settings, self._longest)
+            self._worked = max(prepared.size)
             depth = self.complete(prepared, frame.rgb)
         if prepared.size != frame.size:
             depth = np.asarray(cv2.resize(depth, frame.size, interpolation=cv2.INTER_LINEAR), np.float32)
@@ -145,18 +147,20 @@ class DepthLabEngine:
         partial = self._latent(vae, _grey(prepared.partial))
         start = self._latent(vae, _grey(prepared.start))
         token = self._token(rgb)
-        self._placed(networks.pair.reference)
-        networks.pair.look(picture.to(token.dtype), token)
-        self._placed(networks.pair.denoiser)
-        latent = self._denoise(token, mask, partial, start, _known_cells(prepared.mask).to(self._device))
-        networks.pair.forget()
+        try:
+            self._placed(networks.pair.reference)
+            networks.pair.look(picture.to(token.dtype), token)
+            self._placed(networks.pair.denoiser)
+            latent = self._denoise(token, mask, partial, start, _known_cells(prepared.mask).to(self._device))
+        finally:
+            networks.pair.forget()
         decoded = self._placed(networks.vae).decode(latent / LATENT_SCALE, return_dict=False)[0].mean(dim=1)[0]
         width, height = prepared.size
         return prepared.limits.restore(decoded[:height, :width].cpu().numpy())
 
     def smaller(self) -> str | None:
         """Need less GPU memory from now on; what was given up in words, or None if nothing is left to give up."""
-        longest = self._longest or self.settings.processing_res
+        longest = min(self._worked, self._longest or self._worked)
         if longest > SMALLEST:
             self._longest = max(SMALLEST, int(longest * SMALLER) // MULTIPLE * MULTIPLE)
             return f"works at {self._longest} pixels a side at most instead of {longest}"

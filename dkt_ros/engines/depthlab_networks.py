@@ -40,13 +40,7 @@ def load_reference(path: Path, dtype: torch.dtype, device: torch.device) -> UNet
     Raises:
         FileNotFoundError, CheckpointError: as ``load_denoiser``.
     """
-
-    def build(header: Header) -> Any:
-        unet: Any = _unet(header)
-        unet.conv_norm_out, unet.conv_out = None, nn.Identity()
-        return unet
-
-    return _filled(build, path, dtype, device)
+    return _filled(_unet_without_output, path, dtype, device)
 
 
 def load_mapping(path: Path, dtype: torch.dtype, device: torch.device) -> nn.Linear:
@@ -55,12 +49,7 @@ def load_mapping(path: Path, dtype: torch.dtype, device: torch.device) -> nn.Lin
     Raises:
         FileNotFoundError, CheckpointError: as ``load_denoiser``.
     """
-
-    def build(header: Header) -> nn.ModuleDict:
-        outward, inward = _shape(header, "mapping_layer.weight", 2)
-        return nn.ModuleDict({"mapping_layer": nn.Linear(inward, outward)})
-
-    return _filled(build, path, dtype, device)["mapping_layer"]
+    return _filled(_mapping, path, dtype, device)["mapping_layer"]
 
 
 def load_image_vae(path: Path, dtype: torch.dtype, device: torch.device) -> AutoencoderKL:
@@ -69,19 +58,7 @@ def load_image_vae(path: Path, dtype: torch.dtype, device: torch.device) -> Auto
     Raises:
         FileNotFoundError, CheckpointError: as ``load_denoiser``.
     """
-
-    def build(header: Header) -> AutoencoderKL:
-        widths = _widths(header, "encoder.down_blocks.{}.resnets.0.conv1.weight")
-        return AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            block_out_channels=widths,
-            layers_per_block=_count(header.shapes, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
-            latent_channels=_shape(header, "post_quant_conv.weight", 4)[0],
-            norm_num_groups=_said(header).get("norm_num_groups", GROUPS),
-        )
-
-    return _filled(build, path, dtype, device)
+    return _filled(_image_vae, path, dtype, device)
 
 
 def load_image_encoder(path: Path, dtype: torch.dtype, device: torch.device) -> Any:
@@ -91,29 +68,7 @@ def load_image_encoder(path: Path, dtype: torch.dtype, device: torch.device) -> 
         ImportError: transformers is missing; the text names the extra.
         FileNotFoundError, CheckpointError: as ``load_denoiser``.
     """
-    try:
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-    except ImportError as error:
-        raise ImportError("engine depthlab needs transformers: pip install 'dkt_ros[models]'") from error
-
-    def build(header: Header) -> Any:
-        said = _said(header, foreign="_class_name")
-        said = said.get("vision_config", said)
-        width, _, patch, _ = _shape(header, "vision_model.embeddings.patch_embedding.weight", 4)
-        places = _shape(header, "vision_model.embeddings.position_embedding.weight", 2)[0]
-        config = CLIPVisionConfig(
-            hidden_size=width,
-            intermediate_size=_shape(header, "vision_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
-            projection_dim=_shape(header, "visual_projection.weight", 2)[0],
-            num_hidden_layers=_count(header.shapes, "vision_model.encoder.layers.{}.mlp.fc1.weight"),
-            num_attention_heads=_heads(header, said.get("num_attention_heads"), [width], CLIP_HEAD)[0],
-            image_size=int((places - 1) ** 0.5) * patch,
-            patch_size=patch,
-            hidden_act=said.get("hidden_act", "gelu"),
-        )
-        return CLIPVisionModelWithProjection(config)
-
-    encoder = _filled(build, path, dtype, device, only=("vision_model.", "visual_projection."))
+    encoder = _filled(_image_encoder, path, dtype, device, only=("vision_model.", "visual_projection."))
     embeddings = encoder.vision_model.embeddings  # its buffer of positions is in no file
     embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
     return encoder
@@ -137,6 +92,51 @@ def _unet(header: Header) -> UNet2DConditionModel:
         use_linear_projection=len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2,
         norm_num_groups=said.get("norm_num_groups", GROUPS),
     )
+
+
+def _unet_without_output(header: Header) -> UNet2DConditionModel:
+    unet: Any = _unet(header)
+    unet.conv_norm_out, unet.conv_out = None, nn.Identity()
+    return unet
+
+
+def _mapping(header: Header) -> nn.ModuleDict:
+    outward, inward = _shape(header, "mapping_layer.weight", 2)
+    return nn.ModuleDict({"mapping_layer": nn.Linear(inward, outward)})
+
+
+def _image_vae(header: Header) -> AutoencoderKL:
+    widths = _widths(header, "encoder.down_blocks.{}.resnets.0.conv1.weight")
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        block_out_channels=widths,
+        layers_per_block=_count(header.shapes, "encoder.down_blocks.0.resnets.{}.conv1.weight"),
+        latent_channels=_shape(header, "post_quant_conv.weight", 4)[0],
+        norm_num_groups=_said(header).get("norm_num_groups", GROUPS),
+    )
+
+
+def _image_encoder(header: Header) -> Any:
+    try:
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    except ImportError as error:
+        raise ImportError("engine depthlab needs transformers: pip install 'dkt_ros[models]'") from error
+    said = _said(header, foreign="_class_name")
+    said = said.get("vision_config", said)
+    width, _, patch, _ = _shape(header, "vision_model.embeddings.patch_embedding.weight", 4)
+    places = _shape(header, "vision_model.embeddings.position_embedding.weight", 2)[0]
+    config = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=_shape(header, "vision_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
+        projection_dim=_shape(header, "visual_projection.weight", 2)[0],
+        num_hidden_layers=_count(header.shapes, "vision_model.encoder.layers.{}.mlp.fc1.weight"),
+        num_attention_heads=_heads(header, said.get("num_attention_heads"), [width], CLIP_HEAD)[0],
+        image_size=int((places - 1) ** 0.5) * patch,
+        patch_size=patch,
+        hidden_act=said.get("hidden_act", "gelu"),
+    )
+    return CLIPVisionModelWithProjection(config)
 
 
 def _filled(build: Any, path: Path, dtype: torch.dtype, device: torch.device, only: tuple[str, ...] = ("",)) -> Any:

@@ -10,14 +10,15 @@ pytest.importorskip("diffusers")
 pytest.importorskip("scipy")
 pytest.importorskip("transformers")
 
-from diffusers import UNet2DConditionModel  # noqa: E402
+from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: E402
 from diffusers.models.attention_processor import AttnProcessor2_0  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from dkt_ros.engines import EngineOptions, depthlab, load_engine  # noqa: E402
+from dkt_ros.engines import EngineOptions, depthlab, depthlab_networks, load_engine  # noqa: E402
 from dkt_ros.engines.checkpoints import CheckpointError  # noqa: E402
 from dkt_ros.engines.depthlab_attention import Pair  # noqa: E402
 from dkt_ros.engines.depthlab_prepare import DepthLabSettings  # noqa: E402
+from dkt_ros.engines.headers import Header  # noqa: E402
 from dkt_ros.frames import Clip, Frame  # noqa: E402
 from dkt_ros.perception import Perception, PerceptionSettings  # noqa: E402
 from test.engines.tiny_depthlab import OUTPUT_KEYS, PUBLISHED_UNET, TOKEN, save_depthlab, unet, vae  # noqa: E402
@@ -116,6 +117,35 @@ def test_the_full_size_has_the_published_tensors():
     assert round(sum(t.numel() for t in denoiser.state_dict().values()) / 1e6, 2) == 865.93
     assert round(sum(t.numel() for t in own.values()) / 1e6, 2) == 865.90
     assert denoiser.conv_in.weight.shape == (320, 12, 3, 3) and reference.conv_in.weight.shape == (320, 4, 3, 3)
+
+
+def shapes_of(module, *without):
+    return {name: tuple(t.shape) for name, t in module.state_dict().items() if name not in without}
+
+
+def test_the_sizes_of_the_published_models_show_in_their_tensors(tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    clip_h = CLIPVisionConfig(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=16,
+                              projection_dim=1024, patch_size=14, image_size=224, hidden_act="gelu")  # fmt: skip
+    with torch.device("meta"):
+        stock = UNet2DConditionModel(in_channels=4, out_channels=4, **PUBLISHED_UNET)
+        types = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+        image_vae = AutoencoderKL(**types, block_out_channels=(128, 256, 512, 512), layers_per_block=2)
+        encoder = CLIPVisionModelWithProjection(clip_h)
+        headers = [
+            Header(tmp_path / "x", (), shapes=shapes)
+            for shapes in (shapes_of(stock, *OUTPUT_KEYS), shapes_of(image_vae), shapes_of(encoder))
+        ]
+        reference = depthlab_networks._unet_without_output(headers[0])
+        ours = depthlab_networks._image_vae(headers[1]), depthlab_networks._image_encoder(headers[2])
+    assert shapes_of(reference) == headers[0].shapes
+    assert [m.heads for n, m in reference.named_modules() if n.endswith("attn1")] == (
+        [5, 5, 10, 10, 20, 20] + [20] * 3 + [10] * 3 + [5] * 3 + [20]
+    )
+    assert (shapes_of(ours[0]), len(headers[1].shapes)) == (headers[1].shapes, 248)
+    assert shapes_of(ours[1]) == headers[2].shapes
+    assert ours[1].config.to_diff_dict() == clip_h.to_diff_dict()
 
 
 def test_sampling_starts_at_781_and_takes_40_of_50_steps():
@@ -258,8 +288,9 @@ def test_short_memory_costs_resolution_and_then_the_networks_places(folder):
     assert [engine.smaller() is None for _ in range(4)] == [False, False, True, True]
     assert engine._longest == depthlab.SMALLEST
     assert engine.predict(Clip((frame_of(640, 480),))).disparity.shape == (1, 480, 640)
+    whole = engine.predict(Clip((frame_of(),))).disparity
     engine._offloads = True
-    assert np.isfinite(engine.predict(Clip((frame_of(),))).disparity).all()
+    np.testing.assert_array_equal(engine.predict(Clip((frame_of(),))).disparity, whole)
 
 
 def test_clips_preprocessing_cuts_the_middle_out():
