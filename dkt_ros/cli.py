@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from dkt_ros import __version__
-from dkt_ros.commands import CommandError, demo, doctor, run
+from dkt_ros.commands import CommandError, demo, doctor, models, run
 from dkt_ros.commands import eval as eval_command
 
 DESCRIPTION = """Metric depth, normals and point clouds of glass, clear plastic and polished metal.
@@ -15,9 +15,10 @@ DESCRIPTION = """Metric depth, normals and point clouds of glass, clear plastic 
   dkt demo                            the whole thing over real ROS 2, on the bundled bag
   dkt run my_bag --out out/my_bag     depth of a bag, a video or a folder of pictures
   dkt eval my_bag --json scores.json  scores against ground truth
+  dkt models list                     the published models: how to get, check and run them
   dkt doctor                          what is installed, what is missing, and the command for it
 """
-COMMANDS = {"demo": demo, "run": run, "eval": eval_command, "doctor": doctor}
+COMMANDS = {"demo": demo, "run": run, "eval": eval_command, "models": models, "doctor": doctor}
 
 
 def parser() -> argparse.ArgumentParser:

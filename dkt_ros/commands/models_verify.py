@@ -1,0 +1,106 @@
+"""``dkt models verify``: which model this is, in words, and whether an engine runs on it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dkt_ros.commands import CommandError
+
+if TYPE_CHECKING:
+    from dkt_ros.engines.inspection import Item
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Print what is there and which engines run on it; problems end as ``CommandError``."""
+    from dkt_ros.engines.headers import CheckpointError
+    from dkt_ros.engines.inspection import items, verdicts
+
+    path: Path = arguments.path
+    try:
+        found = items(path)
+    except (FileNotFoundError, CheckpointError) as error:
+        raise CommandError(str(error)) from error
+    problems = [item.problem for item in found if item.problem]
+    for item in found:
+        print_item(item, path)
+    if arguments.sha256:
+        problems += _compare_sums(path, found)
+    said = verdicts(path, found)
+    for verdict in said:
+        run = f"runs on it: dkt run INPUT --engine {verdict.engine} --weights {path} --out OUT"
+        print(f"engine {verdict.engine}: {'does not run on it, see below' if verdict.problem else run}")
+        if verdict.problem and path.is_dir():
+            _print_remedy(verdict.engine, path)
+    if path.is_dir():
+        problems += [verdict.problem for verdict in said]
+    if not said and not problems:
+        print("a part: no engine runs on it alone; 'dkt models list' says what it belongs to")
+    problems = list(dict.fromkeys(problem for problem in problems if problem))
+    if problems:
+        raise CommandError("\n".join(problems))
+    return 0
+
+
+def _print_remedy(engine: str, folder: Path) -> None:
+    """How to get what is missing of the model that is nearest to what is there."""
+    from dkt_ros.engines.catalogue import MODELS, missing_parts
+    from dkt_ros.engines.inspection import names_in
+
+    names = names_in(folder)
+    lacking = {model: missing_parts(model, names) for model in MODELS if model.engine == engine and model.sources}
+    model = min(lacking, key=lambda each: len(lacking[each]), default=None)
+    if model is None or not lacking[model] or len(lacking[model]) == len(model.holds):
+        return
+    print(f"    for {model.name} it lacks {', '.join(lacking[model])}:")
+    print(f"    dkt models fetch {model.name} --out {folder}")
+    for step in model.by_hand:
+        print(f"    {step.format(folder, folder)}")
+
+
+def print_item(item: Item, path: Path) -> None:
+    """Say what one weight file is; ``path`` is what the user gave."""
+    name = str(item.path.relative_to(path)) if path.is_dir() else item.path.name
+    shards = f", {len(item.files)} shards" if len(item.files) > 1 else ""
+    words = item.layout.in_words if item.layout else "unreadable"
+    print(f"{name} ({size_words(item.bytes)}{shards}): {'REFUSED: ' if item.problem else ''}{words}")
+    if item.layout and item.layout.role not in ("completion", "prompt"):  # those are ours, of no fixed shape
+        known = "those of the published file" if item.layout.published else "not those of a published file"
+        print(f"    names and shapes {item.layout.md5}: {known}")
+
+
+def _compare_sums(path: Path, found: list[Item]) -> list[str]:
+    """Print the sha256 of every file; what contradicts a known or a noted one."""
+    from dkt_ros.engines.catalogue import KNOWN_SHA256
+    from dkt_ros.engines.fetching import FetchError, read_record, sha256_of
+
+    folder = path if path.is_dir() else path.parent
+    try:
+        noted = read_record(folder)["files"]
+    except FetchError as error:
+        return [str(error)]
+    problems = []
+    for item in found:
+        for file in item.files:
+            digest = sha256_of(file)
+            inside = file.relative_to(folder).as_posix()
+            before = noted.get(inside, {}).get("sha256", digest)
+            print(f"{inside}: sha256 {digest}: {KNOWN_SHA256.get(digest, 'no sum of it is published here')}")
+            if before != digest:
+                problems.append(f"{file}: changed since it was fetched (it was {before}); remove it and fetch it again")
+            if digest in KNOWN_SHA256:
+                continue
+            if item.name == "taew2_1":
+                problems.append(f"{file}: not the published taew2_1, perhaps the codec of Hunyuan; fetch 'tiny-vae'")
+            if file.name == "dvd_1.1.safetensors":
+                problems.append(f"{file}: by its name DVD v1.1, by its sum not; fetch 'dvd-1.1' again")
+    return problems
+
+
+def size_words(count: int) -> str:
+    """A number of bytes as people say it."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} bytes"
