@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from dkt_ros.engines import EngineCard, EngineOptions
-from dkt_ros.engines.checkpoints import CheckpointError
 from dkt_ros.engines.devices import chosen
 from dkt_ros.engines.dkt_engine import DktEngine
+from dkt_ros.engines.dkt_parts import find_dkt
 from dkt_ros.engines.flow import times
-from dkt_ros.engines.layouts import identify
-from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts
 from dkt_ros.engines.pictures import Axes
 from dkt_ros.engines.prompts import load_prompt
 from dkt_ros.engines.threads import use_threads
@@ -50,17 +47,11 @@ def load(options: EngineOptions) -> DktEngine:
     steps = STEPS if options.steps is None else options.steps
     told = times(steps)
     if options.weights is None:
-        raise ValueError("engine 'dkt' needs weights: give their folder; `dkt models fetch` gets them")
+        raise ValueError("engine 'dkt' needs weights: give their folder; 'dkt models fetch dkt-depth-1.3b' gets them")
     use_threads(options.threads)
     device, dtype = chosen(options)
-    folder = options.weights
     tiny = ["tiny codec"] if options.vae == "tiny" else []
-    found = find_parts(folder, "transformer", "codec", "lora", "prompt", *tiny)
-    parts = {role: files[0] for role, files in found.items()}
-    pairs = [_checked("depth", parts["lora"], parts["prompt"])]
-    if (folder / NORMALS_FOLDER).is_dir():
-        found = find_parts(folder / NORMALS_FOLDER, "lora", "prompt")
-        pairs.append(_checked("normal", found["lora"][0], found["prompt"][0]))
+    parts, pairs = find_dkt(options.weights, *tiny)
     codec: Codec = WanCodec(load_codec(parts["codec"], dtype, device), device, dtype)
     if tiny:
         codec = MixedCodec(codec, TinyCodec(load_tiny_autoencoder(parts["tiny codec"]), device, dtype))
@@ -73,25 +64,6 @@ def load(options: EngineOptions) -> DktEngine:
         transformers.append(FoldedTransformer(model, told, text, image_token=True, attention=attention))
     card = dkt_card(mode, profile, normals=len(transformers) > 1)
     return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", axes=axes)
-
-
-def _checked(text: str, lora: Path, prompt: Path) -> tuple[Path, Path]:
-    """LoRA and prompt embedding, refused where they are for the other of "depth" and "normal".
-
-    A LoRA does not say what it is for; its published name does.
-    """
-    if text == "depth" and "normal" in lora.name.lower():
-        raise CheckpointError(
-            f"{lora}: by its name a LoRA for normals, and there is none for depth; normals alone are not enough: fetch "
-            f"a LoRA for depth, and put this one and the prompt embedding of 'normal' into {NORMALS_FOLDER}/"
-        )
-    found = identify(prompt).sizes["text"]
-    if found != text:
-        raise CheckpointError(
-            f"{prompt}: the embedding of {found!r}, and {text!r} is needed here; make it with "
-            f"'dkt models embed-prompt --text {text}'"
-        )
-    return lora, prompt
 
 
 def dkt_card(mode: str, profile: str, normals: bool = False) -> EngineCard:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dkt_ros.clips import ClipBuffer
@@ -18,6 +18,7 @@ from dkt_ros.engines.dkt import dkt_card, load
 from dkt_ros.engines.dkt_engine import DktEngine
 from dkt_ros.engines.pictures import Axes, to_uint8
 from dkt_ros.engines.prompts import save_prompt
+from dkt_ros.engines.tiny_autoencoder import TinyAutoencoder, TinySizes
 from dkt_ros.engines.wan_codec import WanCodec
 from dkt_ros.engines.wan_transformer import FoldedTransformer
 from dkt_ros.engines.weights import load_codec, load_transformer
@@ -568,6 +569,20 @@ def test_a_folder_with_normals_gives_normals_along_the_chosen_axes(folder: Path)
     np.testing.assert_allclose(found[1], np.stack([y, -z, x], -1), atol=1e-6)
 
 
+def test_a_small_codec_decodes_and_the_full_one_encodes(folder: Path) -> None:
+    model = TinyAutoencoder(TinySizes(16, 8, (12, 8, 6, 6), (2, 2, 1), (1, 2, 2)))
+    save_file({name: tensor.half() for name, tensor in model.state_dict().items()}, folder / "taew2_1.safetensors")
+    clip, seen, answers = Clip(tuple(recording(5))), [], []
+    for vae in ("full", "tiny"):
+        engine = load(options(folder, vae=vae, steps=1))
+        engine._work_at(SIZE)
+        encoder = engine._codec.encoder()
+        seen.append(encoder.push(engine._to_video(clip.frames)))
+        answers.append(engine.predict(clip).disparity)
+    assert torch.equal(seen[0], seen[1])
+    assert answers[1].shape == (5, 32, 48) and np.abs(answers[1] - answers[0]).max() > 1e-3
+
+
 def test_a_folder_without_a_prompt_embedding_says_how_to_make_one(folder: Path) -> None:
     (folder / "prompt.safetensors").unlink()
     with pytest.raises(CheckpointError, match="dkt models embed-prompt"):
@@ -576,7 +591,7 @@ def test_a_folder_without_a_prompt_embedding_says_how_to_make_one(folder: Path) 
 
 def test_normals_alone_are_refused_with_what_is_missing(folder: Path) -> None:
     (folder / "dit_tiny_lora.safetensors").rename(folder / "DKT_normal_lora.safetensors")
-    with pytest.raises(CheckpointError, match=r"LoRA for normals, and there is none for depth.*fetch a LoRA for depth"):
+    with pytest.raises(CheckpointError, match=r"LoRA for normals, and there is none for depth"):
         load(options(folder))
     (folder / "DKT_normal_lora.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no lora in it"):
