@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dkt_ros.engines.video_codecs import Codec, CodecStream
 from dkt_ros.engines.wan import CHUNK
-from dkt_ros.engines.wan_codec import DecoderStream, WanCodec
 from dkt_ros.frames import Clip, Frame
 
 
@@ -25,7 +25,7 @@ class _Mark(NamedTuple):
     """The decoder as it is before that latent of the clip."""
 
     latent: int
-    decoder: DecoderStream
+    decoder: CodecStream
 
 
 class LatentStream:
@@ -40,7 +40,7 @@ class LatentStream:
     the decoder cannot go back further. Padding frames are ordinary frames.
     """
 
-    def __init__(self, codec: WanCodec) -> None:
+    def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self.reset()
 

@@ -286,7 +286,7 @@ def _halves(width: int, heads: int) -> Tensor:
 
 def _rows(given: Tensor | None, embed: Any, width: int) -> Prompt:
     """The different rows of a prompt of that width, embedded, in float32; None is any number of rows of zeros."""
-    weight = next(embed.parameters())
+    weight = next(each for each in embed.parameters() if each.ndim == 2)
     given = torch.zeros(1, width) if given is None else given
     if given.ndim != 2 or given.shape[1] != width:
         raise ValueError(f"a prompt of shape {tuple(given.shape)}: the model takes rows of {width}")
