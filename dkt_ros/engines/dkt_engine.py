@@ -142,10 +142,14 @@ class DktEngine:
         Raises:
             ValueError: a clip length that the card does not list, or frames of different sizes.
         """
-        if len(clip.frames) not in self.card.clip_lengths:
+        name, count, sizes = self.card.name, len(clip.frames), {frame.size for frame in clip.frames}
+        if count not in self.card.clip_lengths:
             raise ValueError(
-                f"engine {self.card.name}: a clip of {len(clip.frames)} frames; it takes {self.card.clip_lengths}; "
-                "repeat the last frame"
+                f"engine {name}: a clip of {count} frames; it takes {self.card.clip_lengths}; repeat the last frame"
+            )
+        if len(sizes) > 1:
+            raise ValueError(
+                f"engine {name}: frames of different sizes {sorted(sizes)} in one clip; resize them or start a new clip"
             )
         with self._lock, torch.inference_mode():
             # Should anything fail below, the stream starts anew by itself, and so does the noise with it.

@@ -43,13 +43,7 @@ def to_video(
 
     Returns:
         (1, 3, n, height, width) float32 in [-1, 1].
-
-    Raises:
-        ValueError: frames of different sizes.
     """
-    sizes = {frame.size for frame in frames}
-    if len(sizes) > 1:
-        raise ValueError(f"frames of different sizes {sorted(sizes)} in one video; resize them or start a new clip")
     # A few at once: a float is four times the size of a pixel's byte, and the resize has copies of it.
     pieces = [frames[i : i + _AT_ONCE] for i in range(0, len(frames), _AT_ONCE)]
     return torch.cat([_piece(piece, size, device, quantised) for piece in pieces], dim=2)

@@ -105,11 +105,6 @@ def test_a_portrait_comes_back_as_it_was() -> None:
     np.testing.assert_allclose(to_quantised_disparity(video, (32, 48))[0], rgb.mean(-1) / 255, atol=1.01 / 255)
 
 
-def test_frames_of_different_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"different sizes \[\(30, 20\), \(31, 20\)\]"):
-        to_video([frame(ramp(30, 20)), frame(ramp(31, 20))], SIZE)
-
-
 def test_a_mirrored_view_is_taken_as_it_looks() -> None:
     rgb = ramp(*SIZE)
     assert torch.equal(to_video([frame(rgb[:, ::-1])], SIZE), to_video([frame(rgb)], SIZE).flip(-1))
