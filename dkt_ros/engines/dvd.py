@@ -193,7 +193,7 @@ def load(options: EngineOptions) -> DvdEngine:
             raise ValueError(f"{name} = {value}: engine 'dvd' has no such choice; choose one of {', '.join(choices)}")
     rule = rule_named(options.stitching or "demo")
     if options.weights is None:
-        raise ValueError("engine 'dvd' needs weights: give its file or folder; `dkt models fetch dvd` gets them")
+        raise ValueError("engine 'dvd' needs weights: give its file or folder; `dkt models fetch dvd-1.1` gets them")
     use_threads(options.threads)
     device, dtype = chosen(options)
     file = find_parts(options.weights, "dvd")["dvd"][0]
@@ -204,7 +204,8 @@ def load(options: EngineOptions) -> DvdEngine:
     if options.vae == "tiny":
         small = load_tiny_autoencoder(find_parts(folder, "tiny codec")["tiny codec"][0])
         codec = MixedCodec(codec, TinyCodec(small, device, dtype))
-    transformer = FoldedTransformer(dvd.transformer, [1000 * dvd.denoise_step], text=None, image_token=False)
+    attention = "cudnn" if device.type == "cuda" else "default"
+    transformer = FoldedTransformer(dvd.transformer, [1000 * dvd.denoise_step], None, False, attention)
     return DvdEngine(DvdNetwork(codec, transformer), dvd_card(mode, profile), mode, rule, device=device)
 
 

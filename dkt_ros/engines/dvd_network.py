@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 from torch import Tensor
 
 from dkt_ros.engines.latent_stream import LatentStream
 from dkt_ros.engines.video_codecs import Codec
-from dkt_ros.engines.wan_codec import WanCodec
 from dkt_ros.engines.wan_transformer import FoldedTransformer
 from dkt_ros.frames import Clip, Frame
 
@@ -36,7 +35,7 @@ class DvdNetwork:
     def __init__(self, codec: Codec, transformer: FoldedTransformer) -> None:
         self.codec = codec
         self.transformer = transformer
-        self._stream = LatentStream(cast(WanCodec, codec))
+        self._stream = LatentStream(codec)
         self._visits = False
 
     def alone(self, video: Tensor) -> Tensor:

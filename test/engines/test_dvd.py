@@ -451,7 +451,7 @@ def test_choices_that_it_does_not_have(tiny, choices, words):
 
 
 def test_it_says_where_weights_come_from():
-    with pytest.raises(ValueError, match="dkt models fetch"):
+    with pytest.raises(ValueError, match=r"dkt models fetch dvd-1\.1"):
         load_engine("dvd", EngineOptions())
 
 
@@ -465,3 +465,13 @@ def test_the_card(tiny):
     assert (offline.clip_length, offline.overlap) == (21, 5)
     assert offline.whole_video and not offline.whole_groups
     assert load(tiny, mode="single").card.clip_lengths == (45,)
+
+
+def test_bfloat16_is_near_float32(tiny):
+    engines = [load(tiny, mode="windowed", precision=precision) for precision in ("float32", "bfloat16")]
+    clip = Clip(tuple(recording(9)))
+    for engine in engines:
+        engine._target = SMALL
+    exact, rounded = (engine.predict(clip).disparity for engine in engines)
+    assert rounded.dtype == np.float32
+    assert 0 < np.mean(np.abs(rounded - exact) / exact.clip(1e-3)) < 0.01
