@@ -212,6 +212,42 @@ def test_an_unpinned_repository_stays_at_the_commit_that_was_found(hub: Hub, tmp
     assert (out / "lora" / LORA_FILE).read_bytes() == (DKT / "dit_tiny_lora.safetensors").read_bytes()
 
 
+def test_from_nothing_to_an_engine(hub: Hub, tmp_path: Path) -> None:
+    """Every command of docs/models.md, in order: model, text encoder, prompt, check; then the engine loads."""
+    from dkt_ros.engines import EngineOptions, load_engine
+    from dkt_ros.engines.text_encoder import load_encoder
+
+    from .test_prompts import tokenizer_folder
+
+    for name in ("source", "out", "text"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "enc.safetensors").write_bytes((DKT / "t5_tiny_reference.safetensors").read_bytes())
+    load_encoder(tmp_path / "source").save_pretrained(tmp_path / "source" / "text_encoder", max_shard_size="40KB")
+    tokenizer_folder(tmp_path / "source" / "google" / "umt5-xxl")
+    wan, tokens = model_named("text-encoder").sources
+    hub.repositories[wan.repository].commits[wan.revision] |= {
+        name: content for name, content in files(tmp_path / "source").items() if name.startswith("text_encoder/")
+    }
+    hub.repositories[tokens.repository] = Repository(
+        {tokens.revision: {n: content for n, content in files(tmp_path / "source").items() if n.startswith("google/")}}
+    )
+    kept = environment(hub, tmp_path)
+
+    def dkt(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dkt_ros.cli", "models", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, env=kept,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    dkt("fetch", "dkt-depth-1.3b", "--out", "out", "--yes")
+    assert "then: dkt models embed-prompt" in dkt("fetch", "text-encoder", "--out", "text", "--yes")
+    dkt("embed-prompt", "--text", "depth", "--encoder", "text", "--out", "out/prompt.safetensors")
+    assert "engine dkt: runs on it" in dkt("verify", "out")
+    assert load_engine("dkt", EngineOptions(tmp_path / "out", device="cpu")).card.name == "dkt"
+
+
 def test_a_file_that_the_user_has_already_is_checked_and_kept(hub: Hub, weights: bytes, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "dvd_1.1.safetensors").write_bytes(weights)
