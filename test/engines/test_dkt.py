@@ -28,6 +28,7 @@ from dkt_ros.perception import Perception, PerceptionSettings
 from test.engines.published import DKT, dkt_folder
 
 SIZE = (48, 32)
+# The coloured maps were left out of the copy; test_pictures.py has colours.
 with np.load(DKT / "e2e_tiny.npz") as _stored:
     PUBLISHED = dict(_stored)
 #: Case -> steps, window and overlap in latent frames.
@@ -128,6 +129,8 @@ def test_pictures_are_the_published_ones(case: Case) -> None:
     published, ours = case
     pictures = ((ours.pictures[0] + 1) * 127.5).round().permute(1, 2, 3, 0)
     np.testing.assert_array_equal(pictures, published["resized_padded"])
+    if "preprocessed" in published:
+        np.testing.assert_allclose(ours.pictures, published["preprocessed"], rtol=0, atol=1e-6)
 
 
 def test_control_latents_are_the_published_ones(case: Case) -> None:
