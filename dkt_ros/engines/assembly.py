@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,20 +57,33 @@ def fill(
         )
     ready = {}
     with ExitStack() as stack:
+        stack.enter_context(_exact_products())
         open_files: dict[Path, Any] = {}
 
         def read(header: Header, name: str) -> Tensor:
             home = header.homes[name]
             if home not in open_files:
                 open_files[home] = stack.enter_context(safe_open(home, framework="pt"))
-            return open_files[home].get_tensor(name)
+            return open_files[home].get_tensor(name).to(device)
 
         for name in own:
-            at = stored[name]
+            at, kind = stored[name], torch.float32 if float32 & set(name.split(".")) else dtype
+            # Room for what stays before room for what does not: the heap would keep holes of the latter's size.
+            ready[name] = torch.empty(own[name], dtype=kind, device=device)
             tensor = read(at.header, at.name)
             for header, down, up in at.adapters:
                 tensor = merged(tensor, read(header, down), read(header, up))
-            kind = torch.float32 if float32 & set(name.split(".")) else dtype
-            ready[name] = tensor.to(device, kind, copy=True)
+            ready[name].copy_(tensor)
     module.load_state_dict(ready, assign=True)
     module.requires_grad_(False).eval()
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """float32 products in float32, though somebody may have allowed TensorFloat-32 or bfloat16 for speed."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -123,7 +123,7 @@ def merged(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
         down: A, (rank, in).
         up: B, (out, rank).
     """
-    return weight.float() + up.float() @ down.float()
+    return (up.float() @ down.float()).add_(weight)
 
 
 def _refuse_incomplete(halves: dict[str, dict[str, str]], layers: int, source: object) -> None:

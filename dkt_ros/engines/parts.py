@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dkt_ros.engines.beside import attention_heads, denoise_step
 from dkt_ros.engines.headers import CheckpointError, conversion_command, is_pickle_name, read_header
 from dkt_ros.engines.layouts import Layout, identify
 from dkt_ros.engines.lora import check_base, read_lora
@@ -15,17 +16,17 @@ NORMALS_FOLDER = "normal"
 #: Where each part comes from, and a word in the published name of its pickle.
 _SOURCES = {
     "transformer": ("diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or 14B)", "dit"),
-    "codec": ("Wan2.1_VAE.pth of Wan-AI/Wan2.1-T2V-1.3B, converted", "vae"),
-    "lora": ("the .safetensors of Daniellesry/DKT-Depth-1-3B-v1.1, DKT-Depth-14B or DKT-Normal-14B", "lora"),
+    "codec": ("Wan2.1_VAE.pth of Wan-AI/Wan2.1-T2V-1.3B, converted; or 'dkt models fetch wan-vae'", "vae"),
+    "lora": ("from 'dkt models fetch dkt-depth-1.3b', dkt-depth-14b or dkt-normal-14b", "lora"),
     "prompt": ("made by 'dkt models embed-prompt'", "prompt"),
-    "dvd": ("model.safetensors or dvd_1.1.safetensors of FayeHongfeiZhang/DVD", "dvd"),
-    "tiny codec": ("taew2_1.safetensors of madebyollin/taehv", "taew2_1"),
+    "dvd": ("model.safetensors or dvd_1.1.safetensors of FayeHongfeiZhang/DVD; 'dkt models fetch dvd-1.1'", "dvd"),
+    "tiny codec": ("taew2_1.safetensors of madebyollin/taehv; 'dkt models fetch tiny-vae'", "taew2_1"),
     "depthlab denoiser": ("denoising_unet.pth of Johanan0528/DepthLab, converted", "denoising"),
     "depthlab reference": ("reference_unet.pth of Johanan0528/DepthLab, converted", "reference"),
     "depthlab mapping": ("mapping_layer.pth of Johanan0528/DepthLab, converted", "mapping"),
     "image vae": ("vae/diffusion_pytorch_model.safetensors of prs-eth/marigold-depth-v1-0", "vae"),
     "image encoder": ("model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "clip"),
-    "text encoder": ("models_t5_umt5-xxl-enc-bf16.pth of Wan-AI/Wan2.1-T2V-1.3B, converted", "t5"),
+    "text encoder": ("from 'dkt models fetch text-encoder'", "t5"),
     "completion": ("what 'dkt train' wrote", "weights"),
 }
 
@@ -45,7 +46,8 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
     Raises:
         FileNotFoundError: there is nothing at ``path``.
         CheckpointError: a part is missing (the text says where it comes from, and how to convert a pickle that may be
-            it), has several candidates, is of no use here, or does not belong to the others; or a file is damaged.
+            it), has several candidates, is of no use here, or does not belong to the others or to the configuration
+            beside it; or a file is damaged.
     """
     path = Path(path)
     found: dict[str, list[tuple[Path, Layout]]] = {}
@@ -126,10 +128,14 @@ def _missing(path: Path, role: str, others: list[str]) -> str:
 
 
 def _refuse_mixture(parts: dict[str, list[Path]]) -> None:
+    for file in parts.get("dvd", []):
+        attention_heads(read_header(file), identify(file).sizes["dim"])
+        denoise_step(file.with_name("model_config.yaml"))
     if not parts.get("transformer"):
         return
     base = parts["transformer"][0]
     sizes = identify(base).sizes
+    attention_heads(read_header(base), sizes["dim"])
     for file in parts.get("lora", []):
         check_base(read_lora(read_header(file).shapes, file), sizes, file, base)
     for file in parts.get("prompt", []):

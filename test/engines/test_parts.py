@@ -15,7 +15,15 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from dkt_ros.engines.headers import CheckpointError, conversion_command  # noqa: E402
 from dkt_ros.engines.parts import find_parts, pickles, weight_files  # noqa: E402
 from dkt_ros.engines.weights import load_codec  # noqa: E402
-from test.engines.published import DKT, dkt_folder, dvd_folder, lora_shapes, reference_shapes, write_hollow  # noqa: E402
+from test.engines.published import (  # noqa: E402
+    DKT,
+    DVD_CONFIG,
+    dkt_folder,
+    dvd_folder,
+    lora_shapes,
+    reference_shapes,
+    write_hollow,
+)
 
 ROLES = ("transformer", "codec", "lora", "prompt")
 
@@ -96,6 +104,17 @@ def test_mixed_sizes_are_refused_without_reading_a_tensor(tmp_path):
     assert find_parts(tmp_path, "transformer", "lora")["lora"] == [tmp_path / "lora.safetensors"]
 
 
+def test_the_configuration_beside_a_file_is_checked(tmp_path):
+    dvd_folder(tmp_path, DVD_CONFIG.replace("regression", "generation"))
+    with pytest.raises(CheckpointError, match="mode is 'generation'"):
+        find_parts(tmp_path, "dvd")
+    (tmp_path / "model_config.yaml").unlink()
+    assert find_parts(tmp_path, "dvd")["dvd"] == [tmp_path / "model.safetensors"]
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="48 wide, no multiple of 128"):
+        find_parts(tmp_path, "dvd")
+
+
 def test_a_prompt_of_another_width_is_refused(folder):
     metadata = {"text": "depth", "format": "dkt_ros prompt 1"}
     save_file({"rows": torch.zeros(4, 48)}, folder / "prompt.safetensors", metadata)
@@ -108,6 +127,7 @@ def test_shards_are_one_candidate(folder):
     tensors = load_file(base)
     for i, names in enumerate((sorted(tensors)[:40], sorted(tensors)[40:])):
         save_file({name: tensors[name] for name in names}, folder / f"base-{i + 1:05d}-of-00002.safetensors")
+    (folder / "config.json").write_text('{"num_heads": 2}')
     base.unlink()
     assert find_parts(folder, *ROLES)["transformer"] == [folder / "base-00001-of-00002.safetensors"]
     (folder / "base-00002-of-00002.safetensors").unlink()
