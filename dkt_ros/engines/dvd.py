@@ -43,10 +43,10 @@ class DvdEngine:
     then go up to multiples of 16. Disparity is the mean of the three decoded channels.
 
     In mode "streaming" ``predict`` keeps the codec's state from clip to clip, so that no frame is encoded twice. Then
-    the latents of a running stream are not those of a fresh window: all but the first stand for four frames and know
-    the frames before, whereas a window's first latent stands for its first frame alone. The published weights were
-    trained on fresh windows, so this mode's numbers are not the reference's. In the other modes every clip is encoded
-    by itself.
+    the latents of a running stream are not those of a fresh window: they know the frames before, and the first stands
+    for four frames, whereas a window's first latent stands for its first frame alone. The published weights were
+    trained on fresh windows, so this mode's numbers are not the reference's; how close they come is unmeasured on the
+    published weights. In the other modes every clip is encoded by itself.
 
     Not for two threads at once: a lock makes the second wait.
 
@@ -97,7 +97,8 @@ class DvdEngine:
     def predict_video(
         self, frames: Iterable[Frame], count: int, clip_length: int, overlap: int
     ) -> Iterator[tuple[Clip, Prediction]]:
-        """See ``VideoEngine.predict_video``; in mode "single" the recording is one window of whatever length.
+        """See ``VideoEngine.predict_video``; in mode "single" the recording is one window of whatever length,
+        in memory that grows with it.
 
         Frames leave as soon as no later window can change them, in clips of any length and without padding. Units
         are the same throughout, except after a window that could not be aligned (no overlap, a flat picture): its
@@ -151,9 +152,10 @@ class DvdEngine:
         """
         before = self._target
         after = (max(before[0] * 3 // 4, _SMALLEST[0]), max(before[1] * 3 // 4, _SMALLEST[1]))
-        if after[0] >= before[0] or after[1] >= before[1]:
-            return "keeps the transformer in CPU memory between passes" if self._network.make_room() else None
-        self._target = after
+        with self._lock:
+            if after[0] >= before[0] or after[1] >= before[1]:
+                return "keeps the transformer in CPU memory between passes" if self._network.make_room() else None
+            self._target = after
         return f"works on pictures that cover {after[1]}x{after[0]} instead of {before[1]}x{before[0]}"
 
 
