@@ -1,6 +1,9 @@
 """Published weights in diffusers' classes give the reference's numbers, at every size and under every name."""
 
 import json
+import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,6 +231,35 @@ def test_models_are_ready_for_inference(base, dvd):
         assert not model.training
         assert not any(parameter.requires_grad or parameter.is_meta for parameter in model.parameters())
         assert not any(buffer.is_meta for buffer in model.buffers())
+
+
+def test_memory_never_holds_a_second_copy(monkeypatch):
+    from safetensors import safe_open
+
+    alive, most, read = [0], [0], []
+
+    def counted(path, framework):
+        file = safe_open(path, framework)
+
+        @contextmanager
+        def reader():
+            yield SimpleNamespace(get_tensor=get_tensor)
+
+        def get_tensor(name):
+            tensor = file.get_tensor(name).clone()
+            size = tensor.numel()
+            alive[0] += size
+            most[0] = max(most[0], alive[0])
+            read.append(size)
+            weakref.finalize(tensor, lambda: alive.__setitem__(0, alive[0] - size))
+            return tensor
+
+        return reader()
+
+    monkeypatch.setattr("dkt_ros.engines.assembly.safe_open", counted)
+    load_transformer(BASE, [LORA])
+    assert len(read) == 87 + 40
+    assert most[0] <= 3 * max(read) < 0.5 * sum(read)  # one weight and its adapters at a time, beside the finished ones
 
 
 def test_parameters_do_not_hang_on_the_file(tmp_path):
