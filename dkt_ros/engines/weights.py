@@ -17,11 +17,8 @@ from dkt_ros.engines.beside import attention_heads, denoise_step
 from dkt_ros.engines.headers import CheckpointError, Header, Shapes, read_header
 from dkt_ros.engines.layouts import identify
 from dkt_ros.engines.lora import check_base, read_lora
-from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.wan_layouts import DVD_CODEC, DVD_TRANSFORMER, DvdParts
 from dkt_ros.engines.wan_sizes import codec_sizes, is_diffusers, prefix_of, transformer_sizes, without_prefix
-
-__all__ = ["Dvd", "find_parts", "load_codec", "load_dvd", "load_transformer"]
 
 _ROPE_LENGTH = 1024
 
