@@ -37,11 +37,24 @@ def everywhere(depth, known, method, **options):
 
 
 def test_both_fills_are_scipys_griddata():
-    depth, known = some_depth()
+    depth, known = some_depth(known=0.3)
     np.testing.assert_array_equal(nearest_fill(depth, known), everywhere(depth, known, "nearest"))
     linear = everywhere(depth, known, "linear", fill_value=0)
     np.testing.assert_allclose(linear_fill(depth, known), linear, atol=1e-6)
     assert np.abs(linear_fill(depth, known) - nearest_fill(depth, known)).max() > 0.1
+
+
+def test_around_holes_the_linear_fill_differs_from_scipys_by_no_more_than_scipy_from_itself():
+    rows, columns = np.mgrid[:60, :80].astype(np.float32)
+    depth = (1 + 0.3 * np.sin(columns / 20) + 0.2 * np.cos(rows / 15)).astype(np.float32)
+    known = 1.7 * (rows - 30) ** 2 + (columns - 41.3) ** 2 + 0.3 * (rows - 30) * (columns - 41.3) > 300
+    known[5:20, 10:30] = known[40:, 70:] = False
+    scipys = everywhere(depth, known, "linear", fill_value=0)
+    turned = everywhere(depth.T, known.T, "linear", fill_value=0).T
+    ours = linear_fill(depth, known)
+    np.testing.assert_array_equal(ours == 0, scipys == 0)
+    assert 0 < np.abs(ours - scipys).mean() < 2 * np.abs(turned - scipys).mean()
+    assert np.abs(ours - scipys)[~known].mean() < 1e-3
 
 
 def test_the_linear_fill_keeps_a_plane_and_is_zero_outside_the_hull():
