@@ -91,7 +91,7 @@ def test_the_published_sizes_are_told_by_names_and_shapes(full_size: Path, capsy
     status, said, problems = verify(full_size, capsys)
     assert (status, problems) == (0, "") and time.perf_counter() - start < 5  # nothing but headers is read
     assert "(3.13 GB): Wan2.1-Fun-Control 1.3B, first release" in said
-    assert said.count("those of the published file") - said.count("not those of the published") >= 2
+    assert said.count("those of the published file") == 2 and "not those" not in said
     assert "the embedding of the prompt 'depth'" in said and "a LoRA of rank 128 for the 1.3B" in said
     assert f"engine dkt: runs on it: dkt run INPUT --engine dkt --weights {full_size} --out OUT" in said
     status, said, _ = verify(full_size.parent / "dvd", capsys)
@@ -112,7 +112,7 @@ def test_list_finds_models_in_a_folder(full_size: Path, capsys) -> None:
 
     assert f"here: {full_size}" in block("dkt-depth-1.3b") and f"here: {full_size}" in block("wan-vae")
     assert f"here: {full_size.parent / 'dvd'}" in block("dvd-1.1")  # names and shapes do not tell 1.1 from 1.0
-    assert "here, incomplete" in block("dkt-depth-14b") and "not here" in block("depthlab")
+    assert "here, incomplete" in block("dkt-normal-14b") and "not here" in block("depthlab")
     assert cli.main(["models", "list", str(full_size / "absent")]) == 1
 
 
@@ -169,12 +169,13 @@ def embed_with_another_encoder(folder: Path) -> None:
     save_prompt(folder / "prompt.safetensors", "depth", torch.ones(2, 4096))
 
 
-def add_pickle(folder: Path) -> None:
+def leave_pickle(folder: Path) -> None:
     torch.save({"a": torch.zeros(2)}, folder / "Wan2.1_VAE.pth")
+    (folder / "vae_tiny_reference.safetensors").unlink()
 
 
 def rename_pickle(folder: Path) -> None:
-    add_pickle(folder)
+    leave_pickle(folder)
     (folder / "Wan2.1_VAE.pth").rename(folder / "vae_tiny_reference.safetensors")
 
 
@@ -195,7 +196,7 @@ def add_normals_of_another_size(folder: Path) -> None:
         (cut_off, "vae_tiny_reference.safetensors: truncated"),
         (embed_another_prompt, "the embedding of 'normal', and 'depth' is needed here; make it with 'dkt models embed"),
         (embed_with_another_encoder, "rows of 4096 values"),
-        (add_pickle, "Wan2.1_VAE.pth: a pickle can run code when it is read and is refused; convert it: python3 -c"),
+        (leave_pickle, "Wan2.1_VAE.pth: a pickle can run code when it is read and is refused; convert it: python3 -c"),
         (rename_pickle, "vae_tiny_reference.safetensors: a pickle"),
         (add_normals_of_another_size, "mixed sizes"),
     ],
@@ -218,8 +219,8 @@ def test_the_command_for_a_pickle_converts_it(wrapper: str | None, dkt: Path, ca
     command = re.search(r"convert it: (python3 -c .*)", problems)
     assert command
     subprocess.run(command[1].replace("python3", sys.executable, 1), shell=True, check=True)
-    (dkt / "Wan2.1_VAE.pth").unlink()
-    assert verify(dkt, capsys)[0] == 0
+    status, said, problems = verify(dkt, capsys)  # the pickle may stay, it is never read
+    assert (status, problems) == (0, "") and "Wan2.1_VAE.pth" in said
     converted = load_file(dkt / "Wan2.1_VAE.safetensors")
     assert converted.keys() == tensors.keys()
     assert all(torch.equal(converted[name], tensors[name]) for name in tensors)

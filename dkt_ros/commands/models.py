@@ -33,7 +33,7 @@ Examples:
   dkt models verify models/dkt                      reads headers only: quick, whatever the size
   dkt models verify model.safetensors --sha256      reads everything, and compares with the sum of a published file
 
-Ends with status 0 if an engine runs on it (or a single file is good), 1 if not: the reason and the remedy are on
+Ends with status 0 if an engine runs on it (or it is one good part), 1 if not: then the reason and the remedy are on
 stderr. Refused: pickles (with the command that converts one), cut-off files, V1.1 bases, parts of different sizes,
 several candidates for one part.
 """

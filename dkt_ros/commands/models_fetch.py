@@ -84,7 +84,7 @@ def _ask(plan: Plan) -> None:
 
 def _print_fetched(model: Model, out: Path) -> int:
     """What came, as ``verify`` sees it, and what is left to do."""
-    from dkt_ros.engines.catalogue import missing_parts
+    from dkt_ros.engines.catalogue import next_steps
     from dkt_ros.engines.inspection import items, names_in
 
     found = items(out)
@@ -93,10 +93,8 @@ def _print_fetched(model: Model, out: Path) -> int:
     problems = [item.problem for item in found if item.problem]
     if problems:
         raise CommandError("\n".join(problems))
-    if missing_parts(model, names_in(out)) and model.by_hand:
-        print("still to do:")
-        for step in model.by_hand:
-            print(f"  {step.format(out, out)}")
+    for step in next_steps(model, names_in(out), out):
+        print(f"still to do: {step}")
     if model.run:
         print(f"then: {model.run.format(out)}")
     return 0

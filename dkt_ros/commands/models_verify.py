@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Print what is there and which engines run on it; problems end as ``CommandError``."""
+    """Print what is there and which engines run on it; if none does, the reasons are a ``CommandError``."""
     from dkt_ros.engines.headers import CheckpointError
     from dkt_ros.engines.inspection import items, verdicts
 
@@ -22,50 +22,52 @@ def verify(arguments: argparse.Namespace) -> int:
         found = items(path)
     except (FileNotFoundError, CheckpointError) as error:
         raise CommandError(str(error)) from error
-    problems = [item.problem for item in found if item.problem]
+    said = verdicts(path, found)
+    runs = any(not verdict.problem for verdict in said)
     for item in found:
         print_item(item, path)
-    if arguments.sha256:
-        problems += _compare_sums(path, found)
-    said = verdicts(path, found)
+        if runs and item.problem:  # it is in nobody's way
+            print(f"    {item.problem}")
     for verdict in said:
         run = f"runs on it: dkt run INPUT --engine {verdict.engine} --weights {path} --out OUT"
-        print(f"engine {verdict.engine}: {'does not run on it, see below' if verdict.problem else run}")
-        if verdict.problem and path.is_dir():
+        print(f"engine {verdict.engine}: {'does not run on it' if verdict.problem else run}")
+        if verdict.problem:
             _print_remedy(verdict.engine, path)
-    if path.is_dir():
-        problems += [verdict.problem for verdict in said]
-    if not said and not problems:
+        if runs and verdict.problem:
+            print(f"    {verdict.problem}")
+    every = [*(item.problem for item in found), *(verdict.problem for verdict in said)]
+    reasons = [] if runs else [reason for reason in every if reason]
+    if arguments.sha256:
+        reasons += _compare_sums(path, found)
+    if reasons:
+        raise CommandError("\n".join(dict.fromkeys(reasons)))
+    if not said:
         print("a part: no engine runs on it alone; 'dkt models list' says what it belongs to")
-    problems = list(dict.fromkeys(problem for problem in problems if problem))
-    if problems:
-        raise CommandError("\n".join(problems))
     return 0
 
 
-def _print_remedy(engine: str, folder: Path) -> None:
+def _print_remedy(engine: str, path: Path) -> None:
     """How to get what is missing of the model that is nearest to what is there."""
-    from dkt_ros.engines.catalogue import MODELS, missing_parts
+    from dkt_ros.engines.catalogue import MODELS, missing_parts, next_steps
     from dkt_ros.engines.inspection import names_in
 
+    folder = path if path.is_dir() else path.parent
     names = names_in(folder)
     lacking = {model: missing_parts(model, names) for model in MODELS if model.engine == engine and model.sources}
     model = min(lacking, key=lambda each: len(lacking[each]), default=None)
-    if model is None or not lacking[model] or len(lacking[model]) == len(model.holds):
-        return
-    print(f"    for {model.name} it lacks {', '.join(lacking[model])}:")
-    print(f"    dkt models fetch {model.name} --out {folder}")
-    for step in model.by_hand:
-        print(f"    {step.format(folder, folder)}")
+    if model and 0 < len(lacking[model]) < len(model.holds):
+        print(f"    for {model.name} it lacks {', '.join(lacking[model])}:")
+        for step in next_steps(model, names, folder):
+            print(f"    {step}")
 
 
 def print_item(item: Item, path: Path) -> None:
     """Say what one weight file is; ``path`` is what the user gave."""
     name = str(item.path.relative_to(path)) if path.is_dir() else item.path.name
     shards = f", {len(item.files)} shards" if len(item.files) > 1 else ""
-    words = item.layout.in_words if item.layout else "unreadable"
+    words = item.layout.in_words if item.layout else "not read"
     print(f"{name} ({size_words(item.bytes)}{shards}): {'REFUSED: ' if item.problem else ''}{words}")
-    if item.layout and item.layout.role not in ("completion", "prompt"):  # those are ours, of no fixed shape
+    if item.layout and item.layout.role not in ("completion", "prompt", "lora"):  # of these no shape is fixed
         known = "those of the published file" if item.layout.published else "not those of a published file"
         print(f"    names and shapes {item.layout.md5}: {known}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dkt_ros.engines.other_layouts import TAEW2_1_SHA256
 from dkt_ros.engines.wan_layouts import DVD_V1_1_SHA256
@@ -49,21 +50,21 @@ class Model:
         engine: as in ``--engine``; empty for what is only a part.
         words: what it is for.
         size: of the download, in words; what the facts give for bfloat16, or for float32 where that is stored.
+        run: how it is run; {} is the folder.
         holds: names of the layouts (see ``Layout.name``) that a folder with all of it has; those of DKT for normals lie
             in the subfolder ``normal`` and are written with it.
         sources: what is downloaded.
-        by_hand: what the user must do after it.
-        run: how it is run, without the options every command has; {} is the folder.
+        by_hand: parts that are not downloaded, and the command or the words for each; {} is the user's folder.
     """
 
     name: str
     engine: str
     words: str
     size: str
-    holds: tuple[str, ...]
-    sources: tuple[Source, ...]
-    by_hand: tuple[str, ...]
     run: str
+    holds: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    by_hand: tuple[tuple[str, str], ...] = ()
 
     @property
     def licences(self) -> tuple[str, ...]:
@@ -116,82 +117,87 @@ def _dvd(file: str) -> tuple[Source]:
 
 def _embed(text: str, file: str) -> str:
     return (
-        f"the embedding of the prompt {text!r}, once (fetch 'text-encoder' for it): "
-        f"dkt models embed-prompt --text {text} --encoder TEXT_ENCODER --out {{}}/{file}"
+        f"dkt models embed-prompt --text {text} --encoder TEXT_ENCODER --out {{}}/{file}   (once; for the encoder: "
+        "dkt models fetch text-encoder --out TEXT_ENCODER)"
     )
 
 
+_DEPTH = ("prompt-depth", _embed("depth", "prompt.safetensors"))
+_NORMAL = ("normal/prompt-normal", _embed("normal", "normal/prompt.safetensors"))
+_RUN = "dkt run INPUT --engine {} --weights {{}} --out OUT"
+_PICKLES = (
+    "denoising_unet.pth, reference_unet.pth and mapping_layer.pth of Johanan0528/DepthLab (Apache-2.0) are pickles and "
+    "not fetched: if you trust them, download them into {} yourself; 'dkt models verify {}' then prints the command "
+    "that converts each"
+)
+
 MODELS = (
     Model(
-        "nano",
-        "nano",
-        "the bundled model: metres, normals; small, a start and not the quality this is for",
-        "8 MB, bundled",
-        (),
-        (),
-        (),
-        "dkt run INPUT --out OUT",
+        name="nano",
+        engine="nano",
+        words="the bundled model: metres and normals; small, a start and not the quality this is for",
+        size="8 MB, bundled",
+        run="dkt run INPUT --out OUT",
     ),
     Model(
-        "dkt-depth-1.3b",
-        "dkt",
-        "relative depth of glass, clear plastic and metal in video",
-        "about 4 GB",
-        ("wan2.1-fun-control-1.3b", "wan2.1-codec", "dkt-lora-1.3b", "prompt-depth"),
-        (_base("1.3B", _FUN_1_3B_COMMIT), _CODEC, _lora("DKT-Depth-1-3B-v1.1", "lora")),
-        (_embed("depth", "prompt.safetensors"),),
-        "dkt run INPUT --engine dkt --weights {} --out OUT",
+        name="dkt-depth-1.3b",
+        engine="dkt",
+        words="relative depth of glass, clear plastic and metal in video",
+        size="about 4 GB",
+        run=_RUN.format("dkt"),
+        holds=("wan2.1-fun-control-1.3b", "wan2.1-codec", "dkt-lora-1.3b", "prompt-depth"),
+        sources=(_base("1.3B", _FUN_1_3B_COMMIT), _CODEC, _lora("DKT-Depth-1-3B-v1.1", "lora")),
+        by_hand=(_DEPTH,),
     ),
     Model(
-        "dkt-depth-14b",
-        "dkt",
-        "the same, ten times the size, better",
-        "about 33 GB, and the LoRA",
-        ("wan2.1-fun-control-14b", "wan2.1-codec", "dkt-lora-14b", "prompt-depth"),
-        (_base("14B"), _CODEC, _lora("DKT-Depth-14B", "lora")),
-        (_embed("depth", "prompt.safetensors"),),
-        "dkt run INPUT --engine dkt --weights {} --out OUT",
+        name="dkt-depth-14b",
+        engine="dkt",
+        words="the same with ten times the size; better",
+        size="about 33 GB, and the LoRA",
+        run=_RUN.format("dkt"),
+        holds=("wan2.1-fun-control-14b", "wan2.1-codec", "dkt-lora-14b", "prompt-depth"),
+        sources=(_base("14B"), _CODEC, _lora("DKT-Depth-14B", "lora")),
+        by_hand=(_DEPTH,),
     ),
     Model(
-        "dkt-normal-14b",
-        "dkt",
-        "normals, beside dkt-depth-14b: fetch both into one folder",
-        "as dkt-depth-14b, which it shares but for the LoRA",
-        ("wan2.1-fun-control-14b", "wan2.1-codec", "normal/dkt-lora-14b", "normal/prompt-normal"),
-        (_base("14B"), _CODEC, _lora("DKT-Normal-14B", "normal")),
-        (
-            _embed("normal", "normal/prompt.safetensors"),
-            "depth too, into the same folder (the engine needs both): dkt models fetch dkt-depth-14b --out {}",
+        name="dkt-normal-14b",
+        engine="dkt",
+        words="dkt-depth-14b and its normals",
+        size="about 33 GB, and two LoRAs",
+        run=_RUN.format("dkt"),
+        holds=(
+            *("wan2.1-fun-control-14b", "wan2.1-codec", "dkt-lora-14b", "prompt-depth"),
+            *("normal/dkt-lora-14b", "normal/prompt-normal"),
         ),
-        "dkt run INPUT --engine dkt --weights {} --out OUT",
+        sources=(_base("14B"), _CODEC, _lora("DKT-Depth-14B", "lora"), _lora("DKT-Normal-14B", "normal")),
+        by_hand=(_DEPTH, _NORMAL),
     ),
     Model(
-        "dvd-1.1",
-        "dvd",
-        "relative depth of any video in one pass; steadier on reflections than 1.0",
-        "about 4.5 GB",
-        ("dvd",),
-        _dvd("dvd_1.1.safetensors"),
-        (),
-        "dkt run INPUT --engine dvd --weights {} --out OUT",
+        name="dvd-1.1",
+        engine="dvd",
+        words="relative depth of any video in one pass; steadier on reflections than 1.0",
+        size="about 4.5 GB",
+        run=_RUN.format("dvd"),
+        holds=("dvd",),
+        sources=_dvd("dvd_1.1.safetensors"),
     ),
     Model(
-        "dvd-1.0",
-        "dvd",
-        "the version that DVD's paper measured",
-        "about 4.5 GB",
-        ("dvd",),
-        _dvd("model.safetensors"),
-        (),
-        "dkt run INPUT --engine dvd --weights {} --out OUT",
+        name="dvd-1.0",
+        engine="dvd",
+        words="the version that DVD's paper measured",
+        size="about 4.5 GB",
+        run=_RUN.format("dvd"),
+        holds=("dvd",),
+        sources=_dvd("model.safetensors"),
     ),
     Model(
-        "depthlab",
-        "depthlab",
-        "completes sensor depth, picture by picture; slow",
-        "about 9.8 GB, 6.9 of it by hand",
-        ("depthlab-denoiser", "depthlab-reference", "depthlab-mapping", "autoencoder-kl", "clip-vision"),
-        (
+        name="depthlab",
+        engine="depthlab",
+        words="completes sensor depth, picture by picture; slow",
+        size="about 9.8 GB, 6.9 of it by hand",
+        run=_RUN.format("depthlab"),
+        holds=("depthlab-denoiser", "depthlab-reference", "depthlab-mapping", "autoencoder-kl", "clip-vision"),
+        sources=(
             Source(
                 "prs-eth/marigold-depth-v1-0",
                 ("vae/diffusion_pytorch_model.safetensors",),
@@ -207,40 +213,34 @@ MODELS = (
                 revision=_CLIP_COMMIT,
             ),
         ),
-        (
-            "denoising_unet.pth, reference_unet.pth and mapping_layer.pth of Johanan0528/DepthLab (Apache-2.0), which "
-            "are pickles and not fetched: if you trust them, download them into {}; 'dkt models verify {}' then prints "
-            "the command that converts each",
-        ),
-        "dkt run INPUT --engine depthlab --weights {} --out OUT",
+        by_hand=tuple((f"depthlab-{part}", _PICKLES) for part in ("denoiser", "reference", "mapping")),
     ),
     Model(
-        "wan-vae",
-        "",
-        "the video codec alone: part of DKT, and of DVD files without one",
-        "about 0.25 to 0.5 GB",
-        ("wan2.1-codec",),
-        (_CODEC,),
-        (),
-        "",
+        name="wan-vae",
+        engine="",
+        words="the video codec alone: part of DKT, and of DVD files without one",
+        size="about 0.25 to 0.5 GB",
+        run="",
+        holds=("wan2.1-codec",),
+        sources=(_CODEC,),
     ),
     Model(
-        "tiny-vae",
-        "",
-        "a small decoder in its place: --vae tiny, for dkt and dvd",
-        "about 23 MB",
-        ("taew2_1",),
-        (Source("OzzyGT/taew2_1", ("taew2_1.safetensors",), "MIT (as its page says)"),),
-        (),
-        "dkt run INPUT --engine dvd --vae tiny --weights {} --out OUT",
+        name="tiny-vae",
+        engine="",
+        words="a small decoder in its place, for dkt and dvd: fetch it into their folder",
+        size="about 23 MB",
+        run="dkt run INPUT --engine dvd --vae tiny --weights {} --out OUT",
+        holds=("taew2_1",),
+        sources=(Source("OzzyGT/taew2_1", ("taew2_1.safetensors",), "MIT (as its page says)"),),
     ),
     Model(
-        "text-encoder",
-        "",
-        "makes a prompt's embedding for DKT, once; not needed to run",
-        "about 11 GB, or twice that",
-        ("umt5",),
-        (
+        name="text-encoder",
+        engine="",
+        words="makes a prompt's embedding for DKT, once; not needed to run",
+        size="about 11 GB, or twice that",
+        run="dkt models embed-prompt --text depth --encoder {} --out prompt.safetensors",
+        holds=("umt5",),
+        sources=(
             Source(
                 "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
                 ("text_encoder/model*.safetensors", "text_encoder/config.json"),
@@ -256,8 +256,6 @@ MODELS = (
                 revision=_WAN_COMMIT,
             ),
         ),
-        (),
-        "dkt models embed-prompt --text depth --encoder {} --out prompt.safetensors",
     ),
 )
 
@@ -278,3 +276,12 @@ def missing_parts(model: Model, names: Iterable[str]) -> list[str]:
     """Which parts of ``model`` are not among the layouts ``names``, in its own order."""
     found = set(names)
     return [part for part in model.holds if part not in found and not (part == "umt5" and "umt5-transformers" in found)]
+
+
+def next_steps(model: Model, names: Iterable[str], folder: Path) -> list[str]:
+    """Commands, or words, that bring what is missing of ``model`` into ``folder``, where the layouts ``names`` are."""
+    by_hand, missing = dict(model.by_hand), missing_parts(model, names)
+    fetched = [f"dkt models fetch {model.name} --out {folder}"] if any(part not in by_hand for part in missing) else []
+    return list(
+        dict.fromkeys([*fetched, *(by_hand[part].format(folder, folder) for part in missing if part in by_hand)])
+    )

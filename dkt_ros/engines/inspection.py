@@ -60,17 +60,20 @@ def items(path: Path) -> list[Item]:
 
 
 def verdicts(path: Path, found: list[Item]) -> list[Verdict]:
-    """For each engine that something in ``found`` is a part of whether it runs; the codec, which two share, is none."""
+    """For each engine that something in ``found`` is a part of whether it runs; the codec, which two share, is none.
+
+    On a single file only engines are judged that need no more.
+    """
     roles = {item.layout.role for item in found if item.layout}
     said = []
-    for engine, (own, check) in ENGINES.items():
-        if roles & own:
+    for name, engine in ENGINES.items():
+        if roles & engine.own and (path.is_dir() or engine.one_file):
             problem = ""
             try:
-                check(path)
+                engine.check(path)
             except (CheckpointError, FileNotFoundError) as error:
                 problem = str(error)
-            said.append(Verdict(engine, problem))
+            said.append(Verdict(name, problem))
     return said
 
 
@@ -103,8 +106,6 @@ def _item(path: Path) -> Item:
 
 
 def _check_dkt(path: Path) -> None:
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: one part of DKT; verify the folder that holds them all")
     parts, _ = find_dkt(path)
     _check_heads(read_header(parts["transformer"]))
 
@@ -122,8 +123,6 @@ def _check_heads(header: Header) -> None:
 
 
 def _check_depthlab(path: Path) -> None:
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: one part of DepthLab; verify the folder that holds them all")
     find_parts(path, "depthlab denoiser", "depthlab reference", "depthlab mapping", "image vae", "image encoder")
 
 
@@ -131,10 +130,20 @@ def _check_completion(path: Path) -> None:
     find_parts(path, "completion")
 
 
-#: For each engine the roles that nothing else has, and what raises if it does not run.
-ENGINES: dict[str, tuple[set[str], Callable[[Path], None]]] = {
-    "dkt": ({"transformer", "lora", "prompt"}, _check_dkt),
-    "dvd": ({"dvd"}, _check_dvd),
-    "depthlab": ({"depthlab denoiser", "depthlab reference", "depthlab mapping", "image encoder"}, _check_depthlab),
-    "completion": ({"completion"}, _check_completion),
+@dataclass(frozen=True)
+class _Engine:
+    """The roles that no other engine has, what raises if it does not run, and whether it can be given one file."""
+
+    own: set[str]
+    check: Callable[[Path], None]
+    one_file: bool = False
+
+
+ENGINES = {
+    "dkt": _Engine({"transformer", "lora", "prompt"}, _check_dkt),
+    "dvd": _Engine({"dvd"}, _check_dvd, one_file=True),
+    "depthlab": _Engine(
+        {"depthlab denoiser", "depthlab reference", "depthlab mapping", "image encoder"}, _check_depthlab
+    ),
+    "completion": _Engine({"completion"}, _check_completion, one_file=True),
 }

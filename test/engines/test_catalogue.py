@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from dkt_ros.engines import ENGINE_NAMES
-from dkt_ros.engines.catalogue import KNOWN_SHA256, MODELS, missing_parts, model_named
+from dkt_ros.engines.catalogue import KNOWN_SHA256, MODELS, missing_parts, model_named, next_steps
 
 
 def test_names_are_unique_and_engines_exist() -> None:
@@ -39,3 +40,17 @@ def test_missing_parts_are_those_not_found() -> None:
     assert missing_parts(model, found) == ["normal/dkt-lora-14b", "normal/prompt-normal"]
     assert missing_parts(model, [*found, "normal/dkt-lora-14b", "normal/prompt-normal"]) == []
     assert missing_parts(model_named("text-encoder"), ["umt5-transformers"]) == []
+
+
+def test_next_steps_are_for_what_is_missing_only(tmp_path: Path) -> None:
+    model, folder = model_named("dkt-normal-14b"), tmp_path / "dkt"
+    fetch = f"dkt models fetch dkt-normal-14b --out {folder}"
+    assert [step.partition("   ")[0] for step in next_steps(model, [], folder)] == [
+        fetch,
+        f"dkt models embed-prompt --text depth --encoder TEXT_ENCODER --out {folder}/prompt.safetensors",
+        f"dkt models embed-prompt --text normal --encoder TEXT_ENCODER --out {folder}/normal/prompt.safetensors",
+    ]
+    downloaded = [part for part in model.holds if "prompt" not in part]
+    assert fetch not in next_steps(model, downloaded, folder) and len(next_steps(model, downloaded, folder)) == 2
+    assert next_steps(model, model.holds, folder) == []
+    assert len(next_steps(model_named("depthlab"), [], folder)) == 2  # one step for its three pickles
