@@ -123,7 +123,7 @@ class EncoderStream:
         sizes = [CHUNK] * (frames // CHUNK) if self._pieces else [1] + [CHUNK] * (frames // CHUNK)
         latents = []
         for piece in video.split(sizes, dim=2):
-            out, self._memory = codec.encode_piece(codec.prepare_video(piece), self._memory, self._pieces)
+            out = codec.encode_piece(codec.prepare_video(piece), self._memory, self._pieces)
             self._pieces += 1
             latents.append(codec.finish_latents(out))
         return torch.cat(latents, dim=2)
@@ -148,7 +148,7 @@ class DecoderStream:
         frames = []
         for latent in latents.split(1, dim=2):
             piece = codec.prepare_latents(latent)
-            out, self._memory = codec.decode_piece(piece, self._memory, self._pieces, first_chunk=not self._pieces)
+            out = codec.decode_piece(piece, self._memory, self._pieces, first_chunk=not self._pieces)
             self._pieces += 1
             frames.append(codec.finish_video(out))
         return torch.cat(frames, dim=2)
@@ -159,19 +159,21 @@ class DecoderStream:
 
 
 class _Piece:
-    """One call of a causal network: (input, memory, how many pieces came before) -> (output, new memory)."""
+    """One call of a causal network: (input, memory, how many pieces came before) -> output; updates the list."""
 
     #: Pieces until every convolution remembers as much as it ever will.
     FILLING = 2
 
     def __init__(self, net: Any, compiled: bool) -> None:
-        def run(x: Tensor, memory: _Memory, **options: bool) -> tuple[Tensor, _Memory]:
-            memory = list(memory)
-            return net(x, feat_cache=memory, feat_idx=[0], **options), memory
+        def run(x: Tensor, memory: _Memory, **options: bool) -> Tensor:
+            # Changed in place, so that an old feature is freed when its successor is there.
+            answer: Tensor = net(x, feat_cache=memory, feat_idx=[0], **options)
+            return answer
 
-        self._run: Callable[..., tuple[Tensor, _Memory]] = run
+        self.net = net
+        self._run: Callable[..., Tensor] = run
         self._steady = torch.compile(run, dynamic=False) if compiled else run
 
-    def __call__(self, x: Tensor, memory: _Memory, earlier: int, **options: bool) -> tuple[Tensor, _Memory]:
+    def __call__(self, x: Tensor, memory: _Memory, earlier: int, **options: bool) -> Tensor:
         run = self._run if earlier < self.FILLING else self._steady
         return run(x, memory, **options)

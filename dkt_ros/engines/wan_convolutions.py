@@ -69,15 +69,20 @@ class CausalConvolution(nn.Module):
         """(B, C, T + 2, H, W), T even -> (B, C', T, H, W)."""
         even, odd = x[:, :, 0::2], x[:, :, 1::2]
         before, after = odd[:, :, :-1], even[:, :, 1:]
-        inputs = (even[:, :, :-1] - after, before + after, after - before, before - odd[:, :, 1:])
-        # The second product enters both sums with a plus: it carries the bias.
-        biases = (None, self.bias, None, None)
-        a, b, c, d = (
-            F.conv2d(each.transpose(1, 2).flatten(0, 1), kernel, bias, padding=1)
-            for each, kernel, bias in zip(inputs, self.filters, biases, strict=True)
-        )
-        pairs = torch.stack((a + b + c, b - c - d), dim=1)
+        # The second product enters both sums with a plus: it carries the bias. One after the other, to save memory.
+        both = self._product(1, before + after, self.bias)
+        pairs = torch.stack((both, both), dim=1)
+        del both
+        part = self._product(2, after - before)
+        pairs[:, 0] += part
+        pairs[:, 1] -= part
+        pairs[:, 0] += self._product(0, even[:, :, :-1] - after)
+        pairs[:, 1] -= self._product(3, before - odd[:, :, 1:])
         return pairs.view(x.shape[0], x.shape[2] - 2, *pairs.shape[2:]).transpose(1, 2)
+
+    def _product(self, index: int, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(B, C, n, H, W) -> (B n, C', H, W)."""
+        return F.conv2d(x.transpose(1, 2).flatten(0, 1), self.filters[index], bias, padding=1)
 
 
 class Doubling(nn.Module):
@@ -122,9 +127,13 @@ class ChannelNorm(nn.Module):
         self.dim = 1 if layer.channel_first else -1
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(dim=self.dim, keepdim=True) + 1e-24)
-        return (wide * scale * self.gain + self.bias).to(x.dtype)
+        if x.dtype == torch.float32:
+            square = x.square().mean(dim=self.dim, keepdim=True)
+        else:
+            # Slower on a CPU, but without a copy of x in float32.
+            norm = torch.linalg.vector_norm(x, dim=self.dim, keepdim=True, dtype=torch.float32)
+            square = norm.square() / x.shape[self.dim]
+        return (x * torch.rsqrt(square + 1e-24)).mul_(self.gain).add_(self.bias).to(x.dtype)
 
 
 def _kept(filters: list[Tensor]) -> nn.ParameterList:

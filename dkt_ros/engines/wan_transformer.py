@@ -17,6 +17,7 @@ as diffusers does.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -286,13 +287,14 @@ def _halves(width: int, heads: int) -> Tensor:
 
 def _rows(given: Tensor | None, embed: Any, width: int) -> Prompt:
     """The different rows of a prompt of that width, embedded, in float32; None is any number of rows of zeros."""
-    weight = next(each for each in embed.parameters() if each.ndim == 2)
+    device = next(embed.parameters()).device
     given = torch.zeros(1, width) if given is None else given
     if given.ndim != 2 or given.shape[1] != width:
         raise ValueError(f"a prompt of shape {tuple(given.shape)}: the model takes rows of {width}")
     rows, counts = torch.unique(given.float(), dim=0, return_counts=True)
-    embedded = embed(rows.to(weight.device, weight.dtype)).float()
-    return Prompt(embedded, counts.to(weight.device, torch.float32))
+    # Parts of an embedder may be bfloat16 and others not.
+    embedded = copy.deepcopy(embed).float()(rows.to(device))
+    return Prompt(embedded, counts.to(device, torch.float32))
 
 
 def _flat_patches(layer: Any) -> nn.Linear:
