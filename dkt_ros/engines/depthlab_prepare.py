@@ -56,9 +56,7 @@ class DepthLabSettings:
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"steps = {self.steps}: must be 1 to 1000")
         if not 0 < self.strength <= 1 or int(self.steps * self.strength) < 1:
-            raise ValueError(
-                f"strength = {self.strength}: of {self.steps} steps none would be left; raise it (up to 1)"
-            )
+            raise ValueError(f"strength = {self.strength}: leaves none of steps = {self.steps}; raise either")
         if not 0 < self.normalize_scale <= 1:
             raise ValueError(f"normalize_scale = {self.normalize_scale}: must be above 0 and at most 1")
         if self.processing_res < MULTIPLE:
