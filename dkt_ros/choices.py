@@ -3,5 +3,5 @@
 PROFILES = ("reference", "low_latency")
 MODES = ("single", "windowed", "streaming")
 PRECISIONS = ("float32", "bfloat16")
-VAES = ("full", "tiny")
+VAES = ("full", "tiny", "tiny_both")
 STITCHINGS = ("demo", "eval")

@@ -207,11 +207,11 @@ def test_options_reach_the_engine_as_they_were_given(bag: Path, tmp_path: Path, 
     run = ["run", str(bag), "--out", str(tmp_path / "out")]
     assert cli.main(run) == 0
     options = "--weights w --profile reference --steps 3 --mode windowed --device cpu --precision bfloat16 --threads 1"
-    more = "--vae tiny --stitching eval --normals-axes=-x+y-z"
+    more = "--vae tiny_both --compile --stitching eval --normals-axes=-x+y-z"
     assert cli.main([*run, "--engine", "dkt", *options.split(), *more.split()]) == 0
     assert given["nano"] == EngineOptions()
     assert given["dkt"] == EngineOptions(
-        Path("w"), "reference", 3, "windowed", "cpu", "bfloat16", 1, "tiny", "eval", "-x+y-z"
+        Path("w"), "reference", 3, "windowed", "cpu", "bfloat16", 1, "tiny_both", True, "eval", "-x+y-z"
     )
 
 

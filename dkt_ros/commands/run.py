@@ -67,7 +67,10 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     group.add_argument("--precision", choices=PRECISIONS, help="default: bfloat16 on a GPU, float32 on a CPU")
-    group.add_argument("--vae", choices=VAES, help="tiny: a small replacement of the video codec among the weights")
+    group.add_argument("--vae", choices=VAES, help="tiny: a small video codec among the weights decodes; or does both")
+    group.add_argument(
+        "--compile", dest="compiled", action="store_true", default=None, help="a slow start, then faster (GPU)"
+    )
     group.add_argument("--stitching", choices=STITCHINGS, help="which of the published rules joins windows (of dvd)")
     group.add_argument(
         "--normals-axes", metavar="AXES", help="axes of decoded normals, such as --normals-axes=+x-y-z (of dkt)"

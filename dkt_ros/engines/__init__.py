@@ -54,7 +54,8 @@ class EngineOptions:
         device: "cpu", "cuda" or "cuda:N"; None takes a GPU where there is one.
         precision: "float32" or "bfloat16"; None takes bfloat16 on a GPU and float32 on a CPU.
         threads: CPU threads of torch, for the whole process.
-        vae: "full", or "tiny" for a small replacement of the video autoencoder among the weights.
+        vae: "full"; "tiny": a small video autoencoder among the weights decodes; "tiny_both": it encodes, too.
+        compiled: True runs the networks through ``torch.compile``: a slow start (kept for the next one), then faster.
         stitching: which of the published rules joins windows, where there are several.
         normals_axes: how the decoded channels map onto the optical frame, such as "+x+y+z" or "+x-y-z".
     """
@@ -67,6 +68,7 @@ class EngineOptions:
     precision: str | None = None
     threads: int | None = None
     vae: str | None = None
+    compiled: bool | None = None
     stitching: str | None = None
     normals_axes: str | None = None
 

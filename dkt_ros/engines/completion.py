@@ -37,7 +37,10 @@ def load(options: EngineOptions) -> CompletionEngine:
         ValueError: no weights given, or an option that this engine does not have.
         FileNotFoundError, CheckpointError: see ``load_completion_model``.
     """
-    options.refuse("completion", "profile", "steps", "mode", "precision", "vae", "stitching", "normals_axes")
+    options.refuse(
+        "completion",
+        *("profile", "steps", "mode", "precision", "vae", "compiled", "stitching", "normals_axes"),
+    )
     if options.weights is None:
         raise ValueError("engine completion: no weights; give the file that training wrote (--weights FILE)")
     use_threads(options.threads)

@@ -67,7 +67,7 @@ def load(options: EngineOptions) -> DepthLabEngine:
         FileNotFoundError, CheckpointError: a part is missing, damaged or another model's.
         ImportError: transformers or scipy is missing; the text names the extra.
     """
-    options.refuse("depthlab", "profile", "mode", "vae", "stitching", "normals_axes")
+    options.refuse("depthlab", "profile", "mode", "vae", "compiled", "stitching", "normals_axes")
     if options.weights is None:
         raise ValueError("engine depthlab: no weights; give the folder that holds them (--weights DIR)")
     try:

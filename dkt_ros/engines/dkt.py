@@ -12,16 +12,11 @@ from dkt_ros.engines.flow import times
 from dkt_ros.engines.pictures import Axes
 from dkt_ros.engines.prompts import load_prompt
 from dkt_ros.engines.threads import use_threads
-from dkt_ros.engines.tiny_autoencoder import load_tiny_autoencoder
-from dkt_ros.engines.tiny_codec import TinyCodec
-from dkt_ros.engines.video_codecs import Codec, MixedCodec
-from dkt_ros.engines.wan_codec import WanCodec
-from dkt_ros.engines.wan_transformer import FoldedTransformer
+from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
 from dkt_ros.engines.weights import load_codec, load_transformer
 
 #: Frames of a window and of what windows share: 21 and 3 latent frames as published; 6 and 1, the longest in training.
 PROFILES = {"reference": (81, 9), "low_latency": (21, 1)}
-MODES = ("streaming", "windowed", "single")
 #: As published; one is inaccurate, more lose detail.
 STEPS = 5
 
@@ -30,19 +25,14 @@ def load(options: EngineOptions) -> DktEngine:
     """Load DKT from a folder with its base, codec, LoRA and prompt embedding.
 
     A subfolder ``normal`` with the LoRA and the prompt embedding for normals adds normals: a second transformer on the
-    same base. With ``vae="tiny"`` a small codec from the same folder decodes.
+    same base. ``vae`` may ask for a small codec from the same folder.
 
     Raises:
         ValueError: an option that this engine does not have.
         FileNotFoundError, CheckpointError: weights are missing, damaged, of another model, or not the only ones.
     """
     options.refuse("dkt", "stitching")
-    mode, profile = options.mode or "streaming", options.profile or "reference"
-    for name, value, choices in (
-        ("mode", mode, MODES), ("profile", profile, PROFILES), ("vae", options.vae or "full", ("full", "tiny"))
-    ):  # fmt: skip
-        if value not in choices:
-            raise ValueError(f"{name} = {value}: engine 'dkt' has no such choice; choose one of {', '.join(choices)}")
+    mode, profile = mode_and_profile("dkt", options, PROFILES)
     axes = Axes.parse(options.normals_axes or "+x+y+z")
     steps = STEPS if options.steps is None else options.steps
     told = times(steps)
@@ -50,18 +40,14 @@ def load(options: EngineOptions) -> DktEngine:
         raise ValueError("engine 'dkt' needs weights: give their folder; 'dkt models fetch dkt-depth-1.3b' gets them")
     use_threads(options.threads)
     device, dtype = chosen(options)
-    tiny = ["tiny codec"] if options.vae == "tiny" else []
-    parts, pairs = find_dkt(options.weights, *tiny)
-    codec: Codec = WanCodec(load_codec(parts["codec"], dtype, device), device, dtype)
-    if tiny:
-        codec = MixedCodec(codec, TinyCodec(load_tiny_autoencoder(parts["tiny codec"]), device, dtype))
-    # cuDNN's is the fastest where it runs; others follow.
-    attention = "cudnn" if device.type == "cuda" else "default"
+    parts, pairs = find_dkt(options.weights, *tiny_roles(options))
+    vae = load_codec(parts["codec"], dtype, device)
+    codec = make_codec(vae, parts.get("tiny codec"), options, device, dtype)
     transformers = []
     for lora, prompt in pairs:
         model: Any = load_transformer(parts["transformer"], [lora], dtype, device)
         text = load_prompt(prompt, model.config.text_dim)
-        transformers.append(FoldedTransformer(model, told, text, image_token=True, attention=attention))
+        transformers.append(fold(model, told, text, True, options))
     card = dkt_card(mode, profile, normals=len(transformers) > 1)
     return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", axes=axes)
 

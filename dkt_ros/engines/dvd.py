@@ -21,17 +21,12 @@ from dkt_ros.engines.dvd_network import DvdNetwork, Network
 from dkt_ros.engines.dvd_windows import TARGET, Joiner, Rule, padded, rule_named, windows, working_size
 from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
-from dkt_ros.engines.tiny_autoencoder import load_tiny_autoencoder
-from dkt_ros.engines.tiny_codec import TinyCodec
-from dkt_ros.engines.video_codecs import Codec, MixedCodec
-from dkt_ros.engines.wan_codec import WanCodec
-from dkt_ros.engines.wan_transformer import FoldedTransformer
+from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
 from dkt_ros.engines.weights import load_codec, load_dvd
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
 
 #: Frames of a window, and those that it shares with the next.
 PROFILES = {"reference": (45, 9), "low_latency": (21, 5)}
-MODES = ("streaming", "windowed", "single")
 #: (height, width) below which memory is not saved by working on smaller pictures.
 _SMALLEST = (240, 320)
 
@@ -53,7 +48,7 @@ class DvdEngine:
     Args:
         network: see ``Network``.
         card: what callers are told.
-        mode: one of ``MODES``; "windowed" and "single" are what ``predict_video`` does.
+        mode: one of ``choices.MODES``; "windowed" and "single" are what ``predict_video`` does.
         rule: how ``predict_video`` cuts and joins windows.
         target: (height, width) that the working pictures cover.
         device: where frames are uploaded to and resized.
@@ -177,8 +172,8 @@ def _check_sizes(frames: Sequence[Frame], size: tuple[int, int]) -> None:
 def load(options: EngineOptions) -> DvdEngine:
     """Load DVD from its file, or the folder that holds it: ``model.safetensors`` (1.0) or ``dvd_1.1.safetensors``.
 
-    The codec is in the same file; a file that lacks it needs the published one beside it. With ``vae="tiny"`` a small
-    one from the same folder decodes. ``model_config.yaml`` beside the file says at what time the transformer is asked.
+    The codec is in the same file; a file that lacks it needs the published one beside it. ``vae`` may ask for a
+    small one from the same folder. ``model_config.yaml`` beside the file says at what time the transformer is asked.
 
     Raises:
         ValueError: an option that this engine does not have, or that it refuses.
@@ -187,12 +182,7 @@ def load(options: EngineOptions) -> DvdEngine:
     options.refuse("dvd", "normals_axes")
     if options.steps not in (None, 1):
         raise ValueError(f"steps = {options.steps}: dvd answers in one pass; leave it out")
-    mode, profile = options.mode or "streaming", options.profile or "reference"
-    for name, value, choices in (
-        ("mode", mode, MODES), ("profile", profile, PROFILES), ("vae", options.vae or "full", ("full", "tiny"))
-    ):  # fmt: skip
-        if value not in choices:
-            raise ValueError(f"{name} = {value}: engine 'dvd' has no such choice; choose one of {', '.join(choices)}")
+    mode, profile = mode_and_profile("dvd", options, PROFILES)
     rule = rule_named(options.stitching or "demo")
     if options.weights is None:
         raise ValueError("engine 'dvd' needs weights: give its file or folder; `dkt models fetch dvd-1.1` gets them")
@@ -202,12 +192,9 @@ def load(options: EngineOptions) -> DvdEngine:
     dvd = load_dvd(file, dtype, device)
     folder = file.parent if options.weights.is_file() else options.weights
     vae = dvd.codec or load_codec(find_parts(folder, "codec")["codec"][0], dtype, device)
-    codec: Codec = WanCodec(vae, device, dtype)
-    if options.vae == "tiny":
-        small = load_tiny_autoencoder(find_parts(folder, "tiny codec")["tiny codec"][0])
-        codec = MixedCodec(codec, TinyCodec(small, device, dtype))
-    attention = "cudnn" if device.type == "cuda" else "default"
-    transformer = FoldedTransformer(dvd.transformer, [1000 * dvd.denoise_step], None, False, attention)
+    small = find_parts(folder, *tiny_roles(options)) if tiny_roles(options) else {}
+    codec = make_codec(vae, small["tiny codec"][0] if small else None, options, device, dtype)
+    transformer = fold(dvd.transformer, [1000 * dvd.denoise_step], None, False, options)
     return DvdEngine(DvdNetwork(codec, transformer), dvd_card(mode, profile), mode, rule, device=device)
 
 

@@ -31,7 +31,7 @@ def test_an_option_that_nobody_set_is_the_engine_s_choice(world):
 
 def test_every_option_of_an_engine_is_a_parameter(world):
     options = {"profile": "reference", "steps": 3, "mode": "streaming", "device": "cpu", "precision": "float32"}
-    options |= {"threads": 1, "vae": "tiny", "stitching": "eval", "normals_axes": "+x-y-z"}
+    options |= {"threads": 1, "vae": "tiny", "compiled": True, "stitching": "eval", "normals_axes": "+x-y-z"}
     name, got = given(world, engine="dkt", weights="models/dkt", **options)
     assert (name, got) == ("dkt", EngineOptions(weights=Path("models/dkt"), **options))
 

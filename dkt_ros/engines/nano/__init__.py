@@ -39,7 +39,7 @@ def load(options: EngineOptions) -> Engine:
 
     options.refuse(
         "nano",
-        *("weights", "profile", "steps", "mode", "device", "precision", "vae", "stitching", "normals_axes"),
+        *("weights", "profile", "steps", "mode", "device", "precision", "vae", "compiled", "stitching", "normals_axes"),
     )
     use_threads(options.threads)
     return CompletionEngine(load_completion_model(WEIGHTS), CARD, AREA, TOGETHER)
