@@ -41,7 +41,10 @@ PACKAGES = (
     ("safetensors", "weights", True, "pip install safetensors"),
     ("matplotlib", "pictures of results", True, "pip install matplotlib"),
     ("tqdm", "progress bars", True, "pip install tqdm"),
-    ("peft", "LoRA adapters", False, "pip install peft"),
+    ("transformers", "prompts of dkt, depthlab", False, "pip install 'dkt_ros[models]'"),
+    ("sentencepiece", "prompts of dkt", False, "pip install 'dkt_ros[models]'"),
+    ("scipy", "depthlab", False, "pip install 'dkt_ros[models]'"),
+    ("peft", "training LoRA adapters", False, "pip install 'dkt_ros[train]'"),
     ("open3d", "viewing clouds", False, "pip install open3d"),
     ("OpenEXR", "reading ClearGrasp", False, "pip install OpenEXR"),
 )
