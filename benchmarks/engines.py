@@ -260,15 +260,14 @@ def timed(run: Callable[[], object], device: torch.device) -> float:
     return clock(device) - start
 
 
-@contextmanager
-def peak(device: torch.device) -> Iterator[list[float]]:
-    """[GB] that a GPU held at most; empty on a CPU."""
-    found: list[float] = []
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    yield found
-    if device.type == "cuda":
-        found.append(torch.cuda.max_memory_allocated(device) / 1e9)
+def peak(stages: list[Stage], device: torch.device) -> float | None:
+    """GB that a GPU held at most during our stages; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    for stage in stages:
+        stage.ours()
+    return torch.cuda.max_memory_allocated(device) / 1e9
 
 
 def weight_bytes(*modules: Any) -> float:
@@ -304,9 +303,7 @@ def measure(size: tuple[int, int], layers: int, device: torch.device, compiled: 
             for _ in range(rounds):
                 for stage in stages:
                     taken[stage.name].append((timed(stage.plain, device), timed(stage.ours, device)))
-            with peak(device) as most:
-                for stage in stages:
-                    stage.ours()
+            most = peak(stages, device)
         both = [tuple(statistics.median(each) for each in zip(*taken[stage.name], strict=True)) for stage in stages]
         both.append((sum(a for a, _ in both), sum(b for _, b in both)))
         rows = [["stage", "plain, ms per new frame", "ours", "ratio"]]
@@ -318,9 +315,9 @@ def measure(size: tuple[int, int], layers: int, device: torch.device, compiled: 
         lines += [
             f"First clip: REL {100 * rel:.4f} %, error {100 * of_contrast:.4f} % of the contrast. Warm-up {warm:.0f} s."
         ]
-        if most:
+        if most is not None:
             others = weight_bytes(pair.codec, pair.transformer)
-            lines[-1] += f" Peak {most[0] - others:.2f} GB without the plain modules' {others:.2f} GB."
+            lines[-1] += f" Peak {most - others:.2f} GB without the plain modules' {others:.2f} GB."
         print("\n\n".join(lines), flush=True)
         sections.append("\n\n".join(lines))
     return sections

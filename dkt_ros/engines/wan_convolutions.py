@@ -8,12 +8,13 @@ Shapes: (B, C, T, H, W) as in diffusers; "frames" are its T. Nothing here keeps 
 * A single frame with nothing before it meets only the last of the three taps in time.
 * A nearest-neighbour doubling followed by a 3x3 convolution reads every pixel up to four times: four 2x2 convolutions
   of the small picture, one for each pixel of the doubled one, have 16 products where that has 36.
-* RMS norm over channels in float32, rounded once.
+* RMS norm over channels: the norm in float32, the quotient rounded before the gain.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,33 +57,30 @@ class CausalConvolution(nn.Module):
         """x (B, C, T, H, W) and up to two frames before it -> (B, C', T, H, W)."""
         if cache_x is None and x.shape[2] == 1:
             return F.conv2d(x[:, :, 0], self.filters[3], self.bias, padding=1).unsqueeze(2)
-        earlier = 0 if cache_x is None else cache_x.shape[2]
-        if cache_x is not None:
-            x = torch.cat([cache_x, x], dim=2)
-        if earlier < 2:
-            x = F.pad(x, (0, 0, 0, 0, 2 - earlier, 0))
+        frames = [] if cache_x is None else list(cache_x.unbind(2))
+        frames = [torch.zeros_like(x[:, :, 0])] * (2 - len(frames)) + frames + list(x.unbind(2))
         if x.shape[2] % 2:
-            return F.conv3d(x, self.weight, self.bias, padding=(0, 1, 1))
-        return self._pairs(x)
+            return F.conv3d(torch.stack(frames, dim=2), self.weight, self.bias, padding=(0, 1, 1))
+        return self._pairs(frames)
 
-    def _pairs(self, x: Tensor) -> Tensor:
-        """(B, C, T + 2, H, W), T even -> (B, C', T, H, W)."""
-        even, odd = x[:, :, 0::2], x[:, :, 1::2]
-        before, after = odd[:, :, :-1], even[:, :, 1:]
+    def _pairs(self, frames: Sequence[Tensor]) -> Tensor:
+        """T + 2 frames (B, C, H, W), T even -> (B, C', T, H, W)."""
+        quads = [frames[i : i + 4] for i in range(0, len(frames) - 2, 2)]
         # The second product enters both sums with a plus: it carries the bias. One after the other, to save memory.
-        both = self._product(1, before + after, self.bias)
+        both = self._product(1, [b + c for _, b, c, _ in quads], self.bias)
         pairs = torch.stack((both, both), dim=1)
         del both
-        part = self._product(2, after - before)
+        part = self._product(2, [c - b for _, b, c, _ in quads])
         pairs[:, 0] += part
         pairs[:, 1] -= part
-        pairs[:, 0] += self._product(0, even[:, :, :-1] - after)
-        pairs[:, 1] -= self._product(3, before - odd[:, :, 1:])
-        return pairs.view(x.shape[0], x.shape[2] - 2, *pairs.shape[2:]).transpose(1, 2)
+        del part
+        pairs[:, 0] += self._product(0, [a - c for a, _, c, _ in quads])
+        pairs[:, 1] -= self._product(3, [b - d for _, b, _, d in quads])
+        return pairs.view(-1, 2 * len(quads), *pairs.shape[2:]).transpose(1, 2)
 
-    def _product(self, index: int, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(B, C, n, H, W) -> (B n, C', H, W)."""
-        return F.conv2d(x.transpose(1, 2).flatten(0, 1), self.filters[index], bias, padding=1)
+    def _product(self, index: int, frames: Sequence[Tensor], bias: Tensor | None = None) -> Tensor:
+        """n frames (B, C, H, W) -> (B n, C', H, W)."""
+        return F.conv2d(torch.stack(list(frames), dim=1).flatten(0, 1), self.filters[index], bias, padding=1)
 
 
 class Doubling(nn.Module):
@@ -123,7 +121,8 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, layer: WanRMS_norm) -> None:
         super().__init__()
-        self.gain, self.bias = layer.gamma, layer.bias
+        self.gain = layer.gamma
+        self.bias = layer.bias if isinstance(layer.bias, Tensor) else None
         self.dim = 1 if layer.channel_first else -1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +132,9 @@ class ChannelNorm(nn.Module):
             # Slower on a CPU, but without a copy of x in float32.
             norm = torch.linalg.vector_norm(x, dim=self.dim, keepdim=True, dtype=torch.float32)
             square = norm.square() / x.shape[self.dim]
-        return (x * torch.rsqrt(square + 1e-24)).mul_(self.gain).add_(self.bias).to(x.dtype)
+        # In place, so in x's dtype: a whole float32 tensor would be the codec's largest.
+        out = x.clone().mul_(torch.rsqrt(square + 1e-24)).mul_(self.gain)
+        return out if self.bias is None else out.add_(self.bias)
 
 
 def _kept(filters: list[Tensor]) -> nn.ParameterList:
