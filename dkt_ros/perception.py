@@ -297,7 +297,9 @@ def _window(card: EngineCard, length: int | None, overlap: int | None) -> tuple[
     if length not in card.clip_lengths:
         accepted = ", ".join(map(str, card.clip_lengths))
         raise ValueError(f"clip_length {length}: engine {card.name!r} accepts {accepted}")
-    if length > 1 and not 1 <= overlap < length:
+    if length == 1:
+        return length, 0
+    if not 1 <= overlap < length:
         raise ValueError(f"overlap {overlap}: must be at least 1 and below clip_length {length}")
     if card.whole_groups and overlap % 4 != 1:
         near = max(1, (overlap - 1) // 4 * 4 + 1)

@@ -214,3 +214,11 @@ def test_an_engine_of_whole_recordings_gets_one_shot_after_the_other():
 def test_short_recordings_of_a_whole_engine_come_out_whole(count):
     frames = [frame(index) for index in range(count)]
     assert [each.frame for each in Perception(WholeEngine()).run_recording(lambda: frames)] == frames
+
+
+def test_windows_of_one_frame_share_nothing():
+    engine, frames = WholeEngine(), [frame(index) for index in range(3)]
+    estimates = list(Perception(engine, PerceptionSettings(clip_length=1)).run_recording(lambda: frames))
+    assert [each.frame for each in estimates] == frames and engine.asked == [(3, 1, 0)]
+    keeps_groups = ScriptedEngine(card=replace(ScriptedEngine().card, whole_groups=True))
+    assert len(run(frames, keeps_groups, clip_length=1)) == 3

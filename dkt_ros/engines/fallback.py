@@ -90,7 +90,7 @@ class FallbackEngine:
         while True:
             window = min(clip_length, self._window or clip_length)
             try:
-                shared = max(1, min(overlap, window - 4))
+                shared = overlap if window == clip_length else max(1, min(overlap, window - 4))
                 for clip, prediction in engine.predict_video(fed(), count, window, shared):
                     for _ in clip.frames[clip.fresh]:
                         unanswered.popleft()
@@ -100,7 +100,7 @@ class FallbackEngine:
             except Exception as error:
                 if not _out_of_memory(error):
                     raise
-            self._step_down(window)
+            self._step_down(min(window, count))
 
     def _step_down(self, frames: int) -> None:
         torch: Any = sys.modules["torch"]

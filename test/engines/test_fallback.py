@@ -191,3 +191,26 @@ def test_a_whole_recording_that_fails_in_the_middle_loses_and_repeats_no_frame()
     engine = FallbackEngine(Filling(21, card=WHOLE), lambda words: None)
     perception = Perception(engine, PerceptionSettings())
     assert [each.frame for each in perception.run_recording(lambda: given)] == list(given)
+
+
+def test_a_recording_shorter_than_the_window_is_not_made_shorter_in_vain():
+    said: list[str] = []
+    inner = LargeEngine(3, ("works at 416x240 instead of 832x480",), card=WHOLE)
+    engine, given = FallbackEngine(inner, said.append), frames(5)
+    pairs = list(engine.predict_video(iter(given), 5, 21, 5))
+    assert [each for clip, _ in pairs for each in clip.frames] == list(given)
+    assert [each.split("the model ")[1] for each in said] == ["works at 416x240 instead of 832x480"]
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (5, 0), (9, 5)])
+def test_with_enough_memory_window_and_overlap_are_those_asked_for(window, overlap):
+    asked = []
+
+    class Asked(LargeEngine):
+        def predict_video(self, frames, count, clip_length, overlap):
+            asked.append((clip_length, overlap))
+            return super().predict_video(frames, count, clip_length, overlap)
+
+    engine = FallbackEngine(Asked(21, card=WHOLE), lambda words: None)
+    list(engine.predict_video(iter(frames(5)), 5, window, overlap))
+    assert asked == [(window, overlap)]
