@@ -117,7 +117,7 @@ class LatentStream:
         before = self._clip
         if before is None or self._latents is None or self._decoded is None or clip.starts or before.padding:
             return False
-        if not 1 <= clip.overlap <= len(before.frames) or clip.frames[0] is not before.frames[-clip.overlap]:
+        if not 1 <= clip.overlap < len(before.frames) or clip.frames[0] is not before.frames[-clip.overlap]:
             return False
         if clip.overlap % CHUNK != 1:
             raise ValueError(f"overlap of {clip.overlap} frames: must be 4m+1 to keep latents, such as 1, 5 or 9")

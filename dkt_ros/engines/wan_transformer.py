@@ -32,6 +32,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 #: Rows of a prompt as the published models take it.
 PROMPT_ROWS = 512
 
+#: Numbers of tokens whose rotary angles are kept: a recording has a full window and a shorter last one.
+KEPT_GRIDS = 4
+
 #: Kernels of the self-attention by name, in the order in which they are tried.
 ATTENTION = {
     "default": None,
@@ -144,6 +147,8 @@ class FoldedTransformer(nn.Module):
     def _turn(self, grid: tuple[int, int, int], device: torch.device) -> Tensor:
         """Cosine and sine of every token's angles: (2, 1, N, 1, head_dim / 2) float32."""
         if grid not in self._grids:
+            if len(self._grids) == KEPT_GRIDS:
+                self._grids.clear()
             self._grids[grid] = torch.stack(rotary_tables(grid, self.head_dim))[:, None, :, None].to(device)
         return self._grids[grid].to(device)
 

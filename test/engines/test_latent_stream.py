@@ -114,6 +114,15 @@ def test_a_smaller_overlap_continues_and_a_larger_one_starts_anew(codec):
     assert asked.stamps == list(range(20, 29))
 
 
+def test_a_clip_that_holds_all_of_the_one_before_starts_anew(codec):
+    """The single frame of a recording's first latent has no other three before it that could be left out."""
+    frames, stream = recording(9), LatentStream(codec)
+    stream.decode(stream.latents(Clip(tuple(frames[:5])), Encoding()))
+    longer = Clip(tuple(frames), 5, 0, True)
+    latents = stream.latents(longer, Encoding())
+    assert torch.equal(stream.decode(latents), codec.decode(codec.encode(Encoding()(frames))))
+
+
 @pytest.mark.parametrize("why", ["a start", "another recording", "after padding", "never decoded", "failed before"])
 def test_what_does_not_continue_starts_anew(codec, why):
     frames, stream, asked = recording(25), LatentStream(codec), Encoding()

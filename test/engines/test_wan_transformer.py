@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from dkt_ros.engines.wan_transformer import FoldedTransformer, embed_times, rotary_tables, rotate  # noqa: E402
 from dkt_ros.engines.weights import load_dvd, load_transformer  # noqa: E402
+from dkt_ros.engines.windows import latent_windows, windowed_step  # noqa: E402
 from test.engines.published import DKT, DVD, dvd_folder  # noqa: E402
 
 #: Real sizes: DKT 1.3B; and DVD, which has no image branch.
@@ -59,11 +60,17 @@ def test_an_image_feature_matches_the_reference(io):
     torch.testing.assert_close(model(asked(io, "d"), 0), io["d.output"], rtol=0, atol=5e-6)
 
 
-def test_the_first_window_matches_the_reference(io):
-    """18 of its 21 latent frames are not blended with the next window's."""
-    model = dkt(io, [io["win.timestep"].item()])
-    given = model(asked(io, "win", slice(0, 21)), 0)[:, :, :18]
-    torch.testing.assert_close(given, io["win.output"][:, :, :18], rtol=0, atol=5e-6)
+def test_blended_windows_match_the_reference(io):
+    """40 latent frames in three windows, the last of four frames only."""
+    model, windows = dkt(io, [io["win.timestep"].item()]), latent_windows(40, 21, 3)
+    assert windows == [(0, 21), (18, 39), (36, 40)]
+    blended = windowed_step(
+        iter([(io["win.latents"], io["win.control_latents"])]), windows, 3,
+        velocity=lambda latents, control: model(torch.cat([latents, control], dim=1), 0),
+        advance=lambda latents, velocity: velocity,
+    )  # fmt: skip
+    given = torch.cat([stretch[0] for stretch in blended], dim=2)
+    torch.testing.assert_close(given, io["win.output"], rtol=0, atol=5e-6)
 
 
 def test_every_step_has_its_time(io):
@@ -108,7 +115,14 @@ def test_the_sinusoid_is_the_reference_s(io, dvd_io, known, time):
 
     # silu(x) - silu(-x) = x
     wanted = dvd_io["sinusoid"] if known == "dvd" else io[known]
-    torch.testing.assert_close(embed_times(Straight(), [time]).detach(), wanted, rtol=0, atol=1e-6)
+    found = embed_times(Straight(), [time]).detach()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    if known == "dvd":
+        stored = {key: torch.from_numpy(value) for key, value in np.load(DVD / "precision.npz").items()}
+        torch.testing.assert_close(found, stored["sinusoid500_f32"], rtol=0, atol=1e-6)
+        # A value next to the middle of two bfloat16 may go either way.
+        rounding = 2.0**-8 * stored["sinusoid500_bf16"].abs() + 1e-6
+        assert ((found - stored["sinusoid500_bf16"]).abs() <= rounding).all()
 
 
 @pytest.mark.parametrize("time", [0, 250, 500, 1000])
@@ -121,6 +135,22 @@ def test_dvd_of_two_clips_and_of_one_frame_matches_the_reference(dvd_file, dvd_i
     model = FoldedTransformer(load_dvd(dvd_file).transformer, [500], None, False)
     for name in ("b2", "t1"):
         torch.testing.assert_close(model(dvd_io[f"latents_{name}"], 0), dvd_io[f"out_{name}"], rtol=0, atol=5e-6)
+
+
+def test_what_dvd_embeds_matches_the_reference(dvd_file, dvd_io):
+    net = load_dvd(dvd_file).transformer
+    embedder = net.condition_embedder
+    with torch.no_grad():
+        time = embed_times(embedder, [500.0])
+        parts = embedder.time_proj(torch.nn.functional.silu(time)).unflatten(1, (6, -1))
+        text = embedder.text_embedder(torch.zeros(1, 4096))
+        patches = net.patch_embedding(dvd_io["latents"]).flatten(2).transpose(1, 2)
+        embedded = FoldedTransformer(net, [500], None, False)._embed(dvd_io["latents"], (3, 3, 4))
+    torch.testing.assert_close(time, dvd_io["time_emb"], rtol=0, atol=3e-6)
+    torch.testing.assert_close(parts, dvd_io["time_mod"], rtol=0, atol=3e-6)
+    torch.testing.assert_close(text, dvd_io["ctx_emb_token0"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(patches, dvd_io["patch_tokens"], rtol=0, atol=3e-6)
+    torch.testing.assert_close(embedded, dvd_io["patch_tokens"], rtol=0, atol=3e-6)
 
 
 def test_dvd_s_cross_attention_is_a_constant(dvd_file):
@@ -235,6 +265,15 @@ def test_what_cannot_be_folded_is_refused(io, change, said):
     model = load_transformer(DKT / "dit_tiny_reference.safetensors")
     with pytest.raises(ValueError, match=said):
         FoldedTransformer(model, [0], **{"text": io["context"][0], "image_token": True, **change})
+
+
+def test_angles_of_many_lengths_do_not_pile_up(io):
+    model = dkt(io, [1000.0])
+    wanted = model(asked(io, "a"), 0)
+    for frames in range(1, 6):
+        model(asked(io, "a", slice(frames)), 0)
+        assert len(model._grids) <= 4
+    assert torch.equal(model(asked(io, "a"), 0), wanted)
 
 
 @pytest.mark.parametrize("shape", [(1, 49, 1, 4, 4), (1, 48, 1, 3, 4), (1, 48, 1, 4, 5)])
