@@ -29,6 +29,8 @@ from dkt_ros.frames import Clip, Float32, Frame, Prediction
 PROFILES = {"reference": (45, 9), "low_latency": (21, 5)}
 #: (height, width) below which memory is not saved by working on smaller pictures.
 _SMALLEST = (240, 320)
+#: Frames that are resized at once.
+_AT_ONCE = 8
 
 
 class DvdEngine:
@@ -129,12 +131,17 @@ class DvdEngine:
     def _video(self, frames: Sequence[Frame]) -> Tensor:
         """(1, 3, n, h, w) float32 in [-1, 1] on the device, at the working size."""
         _check_sizes(frames, frames[0].size)
+        width, height = frames[0].size
+        size = working_size(height, width, self._target)
+        # A few at once: as floats at its own size a long clip of large pictures would fill a GPU.
+        pieces = [frames[i : i + _AT_ONCE] for i in range(0, len(frames), _AT_ONCE)]
+        return torch.cat([self._piece(piece, size) for piece in pieces], dim=2)
+
+    def _piece(self, frames: Sequence[Frame], size: tuple[int, int]) -> Tensor:
         # A picture may be a mirrored or otherwise strided view, which torch does not take.
         pixels = np.ascontiguousarray(np.stack([frame.rgb for frame in frames]))
         pictures = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
-        height, width = pictures.shape[2:]
-        pictures = resized(pictures, working_size(height, width, self._target))
-        return (pictures * 2 - 1).permute(1, 0, 2, 3).unsqueeze(0).contiguous()
+        return (resized(pictures, size) * 2 - 1).permute(1, 0, 2, 3).unsqueeze(0).contiguous()
 
     def smaller(self) -> str | None:
         """Need less GPU memory from the next start on.

@@ -185,6 +185,12 @@ def test_the_published_resize():
     np.testing.assert_allclose(found, back, rtol=0, atol=1e-5)
 
 
+def test_a_long_clip_is_resized_as_its_pictures_are_one_by_one():
+    engine, frames = an_engine(Ramp(), target=(48, 64)), recording(21, (61, 97))
+    alone = torch.cat([engine._video([each]) for each in frames], dim=2)
+    assert torch.equal(engine._video(frames), alone) and alone.shape == (1, 3, 21, 48, 80)
+
+
 def test_pictures_become_values_between_minus_one_and_one():
     seen = []
 
