@@ -255,7 +255,9 @@ class PerceptionNode(LifecycleNode):
             values["model"] = engine.card.name
             values["normals"] = self._normals_source
             values["device"] = str(getattr(engine, "device", "cpu"))
-            values |= {f"seconds/{stage}": f"{spent:.4f}" for stage, spent in self._perception.seconds.items()}
+            # Copied: the worker adds to it meanwhile.
+            seconds = self._perception.seconds.copy()
+            values |= {f"seconds/{stage}": f"{spent:.4f}" for stage, spent in seconds.items()}
         return values
 
 
