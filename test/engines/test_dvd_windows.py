@@ -137,6 +137,19 @@ def test_scale_and_shift_before_the_limits(name):
     np.testing.assert_allclose(np.reshape(found, (-1, 2)), data["raw_scale_shift"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in STITCHED if name.startswith("eval")])
+def test_windows_agree_over_their_overlap_as_the_reference_says(name):
+    rule, data = stitched(name)
+    index, errors = data["index"], []
+    for k in range(1, len(index)):
+        shared = int(index[k - 1][1] - index[k][0])
+        before = np.concatenate([p.frames for p in join_all(rule, data["windows"][:k], index[:k])])[-shared:]
+        scale, shift = alignment(data["windows"][k][:shared], before)
+        errors.append(np.abs(np.maximum(data["windows"][k][:shared] * scale + shift, 0) - before).mean())
+    np.testing.assert_allclose(errors, data["overlap_mae"], rtol=0, atol=5e-6)
+    assert np.mean(errors) == pytest.approx(float(data["overlap_mae_mean"]), abs=5e-6)
+
+
 @given(
     count=st.integers(1, 40), length=st.integers(1, 12), share=st.integers(0, 11), name=st.sampled_from(sorted(RULES)),
     scale_only=st.booleans(), seed=st.integers(0, 1000),

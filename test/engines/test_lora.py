@@ -109,11 +109,14 @@ def test_bfloat16_weights_are_added_in_float32_and_rounded_once():
     assert torch.equal(ours.to(torch.bfloat16).float(), stored["merged_fp32_then_bf16"])
     differ = (stored["merged_reference_bf16"] != stored["merged_fp32_then_bf16"]).float().mean()
     assert 0.1 < differ < 0.2  # the reference rounds the product too; documented, not imitated
+    theirs = weight + (up.float() @ down.float()).to(torch.bfloat16)
+    assert torch.equal(theirs.float(), stored["merged_reference_bf16"])
 
 
-def test_the_references_bfloat16_sum_is_within_its_rounding():
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_the_references_bfloat16_sum_is_within_its_rounding(alpha):
     stored = load_file(DKT / "lora_linear.safetensors")
     weight, down, up = (stored[f"linear.{name}"].bfloat16() for name in ("base.weight", "lora_A", "lora_B"))
-    ours, theirs = merged(weight, down, up), stored["linear.merged_bf16_alpha1.0"]
-    product = up.float() @ down.float()
+    ours, theirs = merged(weight, down, alpha * up), stored[f"linear.merged_bf16_alpha{alpha}"]
+    product = alpha * up.float() @ down.float()
     assert ((ours - theirs).abs() <= 2.0**-8 * (product.abs() + ours.abs())).all()  # it rounds the product and the sum

@@ -95,6 +95,22 @@ def test_dvd_merged(dvd):
     assert dvd.denoise_step == 0.5
 
 
+def test_dvds_sizes_are_read_from_its_tensors(dvd):
+    known, net, codec = json.loads((DVD / "tiny_dvd.json").read_text()), dvd.transformer.config, dvd.codec.config
+    dit, vae = known["dit"], known["vae"]
+    assert net.num_attention_heads * net.attention_head_dim == dit["dim"]
+    ours = (net.num_attention_heads, net.in_channels, net.out_channels, net.ffn_dim, net.num_layers, net.text_dim)
+    assert ours == tuple(dit[key] for key in ("num_heads", "in_dim", "out_dim", "ffn_dim", "num_layers", "text_dim"))
+    assert (net.freq_dim, list(net.patch_size), net.eps) == (dit["freq_dim"], dit["patch_size"], dit["eps"])
+    assert (net.image_dim is not None) == dit["has_image_input"]
+    assert (codec.base_dim, codec.z_dim, list(codec.dim_mult)) == (vae["dim"], vae["z_dim"], vae["dim_mult"])
+    assert codec.num_res_blocks == vae["num_res_blocks"]
+    assert list(codec.temperal_downsample) == vae["temporal_downsample"]
+    adapters = {name: tensor.shape[0] for name, tensor in dvd_tensors().items() if "lora_A" in name}
+    assert set(adapters.values()) == {known["lora_rank"]} == {known["lora_alpha"]} and len(adapters) == 2 * 10
+    assert all(name.split(".lora_A")[0].endswith(tuple(known["lora_targets"])) for name in adapters)
+
+
 def test_dvd_without_its_adapters_is_only_had_on_request(tmp_path):
     expected, folder = np.load(DVD / "dit_forward.npz"), dvd_folder(tmp_path)
     plain = load_dvd(folder / "model.safetensors", merge=False).transformer
@@ -170,6 +186,8 @@ def test_a_codec_under_diffusers_names(tmp_path):
         (METADATA, {"num_attention_heads": 4}, 2),
         (None, {"num_attention_heads": 4, "attention_head_dim": 16}, 4),
         (None, {"num_heads": 1}, 1),
+        (None, {"_class_name": "WanModel", "model_type": "i2v", "num_heads": 4}, 4),  # as in Wan's own repositories
+        (METADATA, {"model_type": "umt5", "num_heads": 5}, 2),
     ],
 )
 def test_the_number_of_heads_is_in_the_metadata_or_beside_the_file(tmp_path, metadata, beside, heads):

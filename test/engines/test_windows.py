@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dkt_ros.engines.dkt_windowed import latent_frames
 from dkt_ros.engines.windows import Stretch, Window, latent_windows, window_weights, windowed_step, windowed_steps
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "dkt"
@@ -21,6 +22,12 @@ with np.load(FIXTURES / "stitch.npz") as _stored:
 CASES = sorted({name.split(".")[0] for name in STITCH if "." in name})
 
 
+def test_there_are_fixtures() -> None:
+    assert (len(PUBLISHED["by_video_length"]), len(CASES)) == (18, 8)
+    assert PUBLISHED["by_latent_length_default"] and all(PUBLISHED["other_settings"].values())
+    assert sum(name.startswith("mask_") for name in STITCH) > 0
+
+
 def as_windows(rows: list[list[int]]) -> list[Window]:
     return [(start, stop) for start, stop in rows]
 
@@ -28,6 +35,8 @@ def as_windows(rows: list[list[int]]) -> list[Window]:
 @pytest.mark.parametrize("frames", PUBLISHED["by_video_length"])
 def test_windows_of_a_video_are_the_published_ones(frames: str) -> None:
     wanted = PUBLISHED["by_video_length"][frames]
+    assert latent_frames(int(frames)) == wanted["latent_frames"]
+    assert 4 * latent_frames(int(frames)) - 3 == wanted["padded_frames"]
     assert latent_windows(wanted["latent_frames"], 21, 3) == as_windows(wanted["windows"])
 
 

@@ -83,6 +83,11 @@ def test_one_fit_per_clip_on_positive_predictions() -> None:
     np.testing.assert_allclose(predicted, chain("pred_mean"), atol=1e-7)
     alignment = fit(predicted, chain("gt_depth"), chain("valid_mask"))
     assert alignment.pixels == CHAIN["align_mask"].sum() < CHAIN["valid_mask"].sum()
+    used = chain("valid_mask") & (chain("gt_depth") > 0) & (predicted > 0)
+    np.testing.assert_array_equal(used, chain("align_mask"))
+    # What is fitted to: the reference's inverse depth.
+    plain = np.polyfit(predicted[used].astype(np.float64), chain("gt_disparity")[used].astype(np.float64), 1)
+    np.testing.assert_allclose((alignment.scale, alignment.shift), plain, rtol=0, atol=1e-6)
     assert alignment.scale == pytest.approx(float(CHAIN["scale"][0]), abs=1e-6)
     assert alignment.shift == pytest.approx(float(CHAIN["shift"][0]), abs=1e-6)
     aligned = alignment.scale * predicted.astype(np.float64) + alignment.shift
