@@ -10,13 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkt_ros.engines.other_layouts import TAEW2_1_SHA256
-from dkt_ros.engines.wan_layouts import DVD_V1_1_SHA256
-
 #: sha256 of published files, and what they are.
 KNOWN_SHA256 = {
-    DVD_V1_1_SHA256: "dvd_1.1.safetensors (DVD v1.1) as published",
-    TAEW2_1_SHA256: "taew2_1.safetensors as published",
+    "63079861484dfd6397a04f6327a0e20bbcee95ff1440cb7e61a83be2ecc6d854": "dvd_1.1.safetensors (DVD v1.1) as published",
+    "04766eac0221b5390b985ae3fdcca652cbb4b1e8b82b28ea7ff89dfad1b1a93f": "taew2_1.safetensors as published",
 }
 
 

@@ -26,6 +26,8 @@ _BYTES = {
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
 }
 _LARGEST_HEADER = 100_000_000
+#: What reading JSON that is not as it should be ends in; the last is for brackets nested without end.
+_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _NUMBERED = re.compile(r"^(.*)-(\d{5})-of-(\d{5})\.safetensors$")
 _INDEX = ".safetensors.index.json"
 
@@ -108,6 +110,8 @@ def read_header(path: Path | str) -> Header:
         return _joined(path, [path])
     stem, count = numbered[1], int(numbered[3])
     shards = [path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors") for i in range(count)]
+    if path not in shards:
+        raise CheckpointError(f"{path}: its name counts shards wrongly ({numbered[2]} of {numbered[3]}); rename it")
     _refuse_missing(path, shards)
     return _joined(shards[0], shards)
 
@@ -115,9 +119,11 @@ def read_header(path: Path | str) -> Header:
 def refuse_pickle(path: Path) -> None:
     """Raise CheckpointError with the way to convert it if ``path`` is a pickle, by its name or by its first bytes."""
     with open(path, "rb") as file:
-        first = file.read(4)
+        first = file.read(9)
     stream = first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    if stream or first == b"PK\x03\x04" or is_pickle_name(path):
+    # A safetensors header of 640 bytes (0x280) begins with the same two bytes; its JSON comes right after the eight.
+    stream = stream and first[8:] != b"{"
+    if stream or first.startswith(b"PK\x03\x04") or is_pickle_name(path):
         raise CheckpointError(
             f"{path}: a pickle can run code when it is read and is refused; convert it: {conversion_command(path)}"
         )
@@ -132,9 +138,10 @@ def conversion_command(path: Path) -> str:
     """The shell command that turns a pickled state dict into safetensors; ``weights_only`` keeps it from running code.
 
     It opens the wrappers "model_state", "model" and "state_dict", drops what is no tensor, and untangles shared ones.
+    What is there already is not overwritten.
     """
     goal = path.with_suffix(".safetensors")
-    if goal == path:
+    if goal.exists():
         goal = path.with_name(path.stem + "_converted.safetensors")
     script = (
         "import sys, torch; from safetensors.torch import save_file; "
@@ -143,15 +150,6 @@ def conversion_command(path: Path) -> str:
         "save_file({k: v.clone().contiguous() for k, v in t.items() if torch.is_tensor(v)}, sys.argv[2])"
     )
     return f'python3 -c "{script}" {shlex.quote(str(path))} {shlex.quote(str(goal))}'
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a whole file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _joined(path: Path, files: list[Path]) -> Header:
@@ -170,7 +168,7 @@ def _read_indexed(index: Path) -> Header:
     try:
         homes = json.loads(index.read_text())["weight_map"]
         files = sorted({index.parent / str(name) for name in homes.values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(f"{index}: not an index of shards ({error}); fetch it again") from error
     if any(file.parent != index.parent for file in files):
         raise CheckpointError(f"{index}: it names files outside its own folder; fetch it again")
@@ -204,13 +202,14 @@ def _read_one(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, tuple[in
         entries = json.loads(text)
         metadata = {str(k): str(v) for k, v in entries.pop("__metadata__", {}).items()}
         tensors, end = {}, 0
-        for name, entry in entries.items():
-            shape = tuple(int(side) for side in entry["shape"])
-            begin, stop = entry["data_offsets"]
-            if begin < 0 or stop - begin != math.prod(shape) * _BYTES[entry["dtype"]] or min(shape, default=0) < 0:
-                raise ValueError(f"{name} has an impossible size")
-            tensors[name], end = (entry["dtype"], shape), max(end, stop)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        for name, entry in sorted(entries.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+            shape, (begin, stop) = tuple(entry["shape"]), entry["data_offsets"]
+            if any(type(side) is not int or side < 0 for side in shape):
+                raise ValueError(f"{name} has an impossible shape")
+            if begin != end or stop - begin != math.prod(shape) * _BYTES[entry["dtype"]]:
+                raise ValueError(f"{name} has an impossible place")
+            tensors[name], end = (entry["dtype"], shape), stop
+    except _DAMAGES as error:
         raise CheckpointError(f"{path}: truncated or not safetensors ({error}); fetch or copy it again") from error
     if 8 + length + end != size:
         word = "truncated" if 8 + length + end > size else "damaged"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dkt_ros.engines.headers import Header, file_sha256, key_shape_md5
+from dkt_ros.engines.headers import Header, key_shape_md5
 from dkt_ros.engines.roles import Layout
 
 PROMPT_FORMAT = "dkt_ros prompt 1"
-#: ``key_shape_md5`` of the UMT5-XXL encoder, under the reference's names.
-TEXT_ENCODER = "9c8818c2cbea55eca56c7b447df170da"
-#: The small codec for Wan 2.1's latents. The one for Hunyuan's has the same names and shapes.
-TAEW2_1_SHA256 = "04766eac0221b5390b985ae3fdcca652cbb4b1e8b82b28ea7ff89dfad1b1a93f"
+#: ``key_shape_md5`` of the UMT5-XXL encoder under the reference's names, and under those of transformers.
+TEXT_ENCODER = ("9c8818c2cbea55eca56c7b447df170da", "1663aabb1c900fdd416fe4bf56cd0a1b")
 
 
 def identify_completion(header: Header) -> Layout | None:
@@ -92,21 +90,18 @@ def identify_text_encoder(header: Header) -> Layout | None:
         words, name = "a UMT5 text encoder (needed only by 'dkt models embed-prompt')", "umt5-transformers"
     else:
         return None
-    return Layout("text encoder", name, words, {}, md5 == TEXT_ENCODER, md5, refusal)
+    return Layout("text encoder", name, words, {}, md5 in TEXT_ENCODER, md5, refusal)
 
 
-def identify_tiny_codec(header: Header, hashing: bool = False) -> Layout | None:
-    """A small codec in TAEHV's layout. The one for Hunyuan's latents differs from Wan 2.1's in its values only."""
+def identify_tiny_codec(header: Header) -> Layout | None:
+    """A small codec in TAEHV's layout. The one for Hunyuan's latents has the same names and shapes as Wan 2.1's."""
     shapes, path = header.shapes, header.path
     if not {"decoder.22.bias", "encoder.17.weight", "encoder.0.weight"} <= shapes.keys():
         return None
-    md5, words, refusal, known = key_shape_md5(shapes), "a small video codec in TAEHV's layout", "", False
+    md5, words, refusal = key_shape_md5(shapes), "a small video codec in TAEHV's layout", ""
     if shapes["encoder.0.weight"][1:2] != (3,) or shapes.get("decoder.1.weight", (0, 0))[1] != 16:
         words += " for another latent space"
         refusal = f"{path}: {words} (taew2_2 or taehv1_5); give taew2_1.safetensors"
-    elif hashing:
-        known = file_sha256(header.files[0]) == TAEW2_1_SHA256
-        words += ": taew2_1, for Wan 2.1" if known else ", not the published taew2_1 (by its sha256)"
     else:
         words += " (taew2_1, or one with the same shapes)"
-    return Layout("tiny codec", "taew2_1", words, {}, known, md5, refusal)
+    return Layout("tiny codec", "taew2_1", words, {}, False, md5, refusal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dkt_ros.engines.headers import CheckpointError, Header, Shapes, file_sha256, key_shape_md5
+from dkt_ros.engines.headers import CheckpointError, Header, Shapes, key_shape_md5
 from dkt_ros.engines.lora import check_base, read_lora
 from dkt_ros.engines.roles import Layout
 from dkt_ros.engines.wan_sizes import codec_sizes, prefix_of, transformer_sizes, without_prefix
@@ -22,7 +22,6 @@ CODEC = ("ccc42284ea13e1ad04693284c7a09be6", "ed4ea5824d55ec3107b09815e318123a")
 DVD_BASE = "9269f8db9040a9d860eaca435be61814"
 DVD_RANK = 512
 DVD_TRANSFORMER, DVD_CODEC = "pipe.dit.", "pipe.vae.model."
-DVD_V1_1_SHA256 = "63079861484dfd6397a04f6327a0e20bbcee95ff1440cb7e61a83be2ecc6d854"
 
 _SIZES = {(1536, 30): "1.3B", (5120, 40): "14B"}
 _FIRST_RELEASE = (
@@ -109,8 +108,8 @@ def identify_lora(header: Header) -> Layout | None:
     return Layout("lora", f"dkt-lora-{(size or 'small').lower()}", words, sizes, bool(size), md5)
 
 
-def identify_dvd(header: Header, hashing: bool = False) -> Layout | None:
-    """DVD: base, adapters and codec in one file. v1.0 and v1.1 differ in values only: ``hashing`` tells them apart."""
+def identify_dvd(header: Header) -> Layout | None:
+    """DVD: base, adapters and codec in one file. v1.0 and v1.1 differ in values only."""
     if not any(name.startswith("pipe.dit.") for name in header.shapes):
         return None
     md5, path, parts = key_shape_md5(header.shapes), header.path, DvdParts.of(header.shapes)
@@ -131,13 +130,11 @@ def identify_dvd(header: Header, hashing: bool = False) -> Layout | None:
             refusal = str(error)
     codec = codec_sizes(parts.codec, path) if parts.codec else None
     published = not refusal and rank == DVD_RANK and key_shape_md5(parts.base) == DVD_BASE
-    published = published and (not codec or key_shape_md5(parts.codec) == CODEC[0])
+    whole = len(parts.base) + len(parts.adapters) + len(parts.codec) == len(header.shapes)
+    published = published and whole and (not codec or key_shape_md5(parts.codec) == CODEC[0])
     if sizes["dim"] == 1536 and not published:
         refusal = refusal or f"{path}: nearly DVD, with other tensors ({len(header.shapes)}, not 1619); fetch it again"
     version = "v1.0 or v1.1" if published else "of a small size"
-    if published and hashing:
-        newer = file_sha256(header.files[0]) == DVD_V1_1_SHA256
-        version = "v1.1" if newer else "v1.0, or one derived from it (its sha256 is not v1.1's)"
     words = f"DVD {version}, adapters of rank {rank}, {'with' if codec else 'without'} its codec"
     sizes = {**sizes, "rank": rank, "codec": codec}
     return Layout("dvd", "dvd" if published else "dvd-small", words, sizes, published, md5, refusal)

@@ -15,6 +15,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from dkt_ros.engines.headers import CheckpointError, key_shape_md5, read_header  # noqa: E402
 from dkt_ros.engines.layouts import identify  # noqa: E402
+from dkt_ros.engines.other_layouts import TEXT_ENCODER  # noqa: E402
+from dkt_ros.engines.parts import find_parts  # noqa: E402
+from dkt_ros.engines.text_encoder import transformers_name  # noqa: E402
 from dkt_ros.engines.wan_layouts import CODEC, DVD_BASE, FUN_CONTROL, FUN_CONTROL_V1_1  # noqa: E402
 from test.engines.published import (  # noqa: E402
     DKT,
@@ -25,6 +28,11 @@ from test.engines.published import (  # noqa: E402
     reference_shapes,
     write_hollow,
 )
+
+
+def write_raw(path, text, values):
+    """A safetensors file whose header is ``text``, whatever that says."""
+    path.write_bytes(len(text).to_bytes(8, "little") + text + values)
 
 
 def v1_1(size):
@@ -73,7 +81,9 @@ def test_the_fingerprint_of_v1_1_is_known_and_another(size, md5):
 def test_the_fingerprint_of_the_text_encoder():
     shapes = text_encoder()
     assert len(shapes) == 242
-    assert key_shape_md5(shapes) == "9c8818c2cbea55eca56c7b447df170da"
+    theirs = {transformers_name(name): shape for name, shape in shapes.items()}
+    assert (key_shape_md5(shapes), key_shape_md5(theirs)) == TEXT_ENCODER
+    assert TEXT_ENCODER[0] == "9c8818c2cbea55eca56c7b447df170da"
 
 
 @pytest.mark.parametrize("size", ["1.3B", "14B"])
@@ -117,15 +127,6 @@ def test_the_published_codec_and_dvd_are_named(tmp_path):
     dvd = identify(header.path)
     assert (dvd.role, dvd.published, dvd.sizes["rank"], dvd.refusal) == ("dvd", True, 512, "")
     assert "v1.0 or v1.1" in dvd.in_words
-
-
-def test_only_the_hash_of_the_whole_file_tells_dvd_1_1_from_others(tmp_path, monkeypatch):
-    path = write_hollow(tmp_path / "model.safetensors", dvd_shapes())
-    v1_1_hash = "63079861484dfd6397a04f6327a0e20bbcee95ff1440cb7e61a83be2ecc6d854"
-    monkeypatch.setattr("dkt_ros.engines.wan_layouts.file_sha256", lambda file: v1_1_hash if file == path else "")
-    assert "DVD v1.1" in identify(path, hashing=True).in_words
-    monkeypatch.setattr("dkt_ros.engines.wan_layouts.file_sha256", lambda file: "0" * 64)
-    assert "DVD v1.0" in identify(path, hashing=True).in_words
 
 
 def test_the_tiny_models_are_recognised_by_their_layout(tmp_path):
@@ -275,6 +276,73 @@ def test_pickles_are_refused_by_name_and_by_content(tmp_path, name):
     (tmp_path / name).write_bytes(pickle.dumps({"a": [1.0]}))
     with pytest.raises(CheckpointError, match=r"pickle.*weights_only=True"):
         identify(tmp_path / name)
+
+
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_as_long_as_a_pickle_begins_is_none(tmp_path, length):
+    tensors = {"rows": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    write_raw(tmp_path / "a.safetensors", json.dumps(tensors).encode().ljust(length), b"\0" * 4)
+    assert read_header(tmp_path / "a.safetensors").shapes == {"rows": (1,)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},'
+        b' "b": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}',
+        b"[" * 200_000,
+        b"[]",
+    ],
+    ids=["overlap", "gap", "infinite", "negative", "nested", "list"],
+)
+def test_a_header_that_cannot_be_is_refused(tmp_path, text):
+    write_raw(tmp_path / "a.safetensors", text, b"\0" * 4)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: truncated or not safetensors .*fetch or copy it again"):
+        read_header(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 200_000, '{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": {"a": "/a"}}']
+)
+def test_an_index_is_no_way_out_of_its_folder_and_no_trap(tmp_path, text):
+    (tmp_path / "a.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"not an index|outside its own folder"):
+        read_header(tmp_path / "a.safetensors.index.json")
+
+
+@pytest.mark.parametrize("name", ["a-00001-of-00000.safetensors", "a-00005-of-00001.safetensors"])
+def test_shards_that_are_miscounted_are_refused(tmp_path, name):
+    save_file({"a": torch.zeros(1)}, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"counts shards wrongly .*rename it"):
+        read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("file", ["dit_tiny_reference", "vae_tiny_reference", "dit_tiny_lora"])
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "int8"])
+def test_values_of_8_bits_are_refused(tmp_path, file, kind):
+    header = read_header(DKT / f"{file}.safetensors")
+    values = {name: tensor.to(getattr(torch, kind)) for name, tensor in load_file(header.path).items()}
+    save_file(values, tmp_path / "a.safetensors", metadata=header.metadata)
+    assert re.search(r"of the type (F8_E4M3|I8); give the published", identify(tmp_path / "a.safetensors").refusal)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "shape"),
+    [
+        ("dit_tiny_reference", "patch_embedding.weight", (0, 48, 1, 0, 0)),
+        ("vae_tiny_reference", "encoder.downsamples.0.residual.2.weight", ()),
+        ("vae_tiny_reference", "conv2.weight", ()),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(tmp_path, file, name, shape):
+    shapes = {**read_header(DKT / f"{file}.safetensors").shapes, name: shape}
+    layout = identify(write_hollow(tmp_path / "a.safetensors", shapes))
+    assert layout.role == "unknown" and "fetch it again" in layout.refusal
+    with pytest.raises(CheckpointError, match=r"impossible shape|not a whole"):
+        find_parts(tmp_path, "transformer")
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path):
