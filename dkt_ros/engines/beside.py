@@ -28,7 +28,8 @@ def attention_heads(header: Header, dim: int) -> int:
             raise CheckpointError(f"{beside}: not JSON ({error}); fetch it again, or remove it") from error
     for path, config in configs:
         heads = config.get("num_heads", config.get("num_attention_heads")) if isinstance(config, dict) else None
-        if heads is None or "model_type" in config:  # that of a language model which lies in the same folder
+        # Wan's own has a "model_type", too; without a "_class_name" it is a language model's in the same folder.
+        if heads is None or ("model_type" in config and "_class_name" not in config):
             continue
         if not isinstance(heads, int) or heads < 1 or dim % heads or dim // heads % 2:
             raise CheckpointError(f"{path}: {heads} heads do not divide a width of {dim}; correct it")
