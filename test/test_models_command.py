@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -179,12 +180,25 @@ def rename_pickle(folder: Path) -> None:
     (folder / "Wan2.1_VAE.pth").rename(folder / "vae_tiny_reference.safetensors")
 
 
-def add_normals_of_another_size(folder: Path) -> None:
+def add_normals(folder: Path, width: int = 32) -> Path:
     dkt_folder(folder / "normal")
     for name in ("dit_tiny_reference", "vae_tiny_reference", "prompt"):
         (folder / "normal" / f"{name}.safetensors").unlink()
-    break_lora(folder / "normal")
-    save_prompt(folder / "normal" / "prompt.safetensors", "normal", torch.ones(2, 32))
+    save_prompt(folder / "normal" / "prompt.safetensors", "normal", torch.ones(2, width))
+    return folder / "normal"
+
+
+def add_normals_of_another_size(folder: Path) -> None:
+    break_lora(add_normals(folder))
+
+
+def add_normals_with_another_encoder(folder: Path) -> None:
+    add_normals(folder, 48)
+
+
+def add_depth_for_normals(folder: Path) -> None:
+    below = add_normals(folder)
+    (below / "dit_tiny_lora.safetensors").rename(below / "DKT_14B_depth_lora.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +213,8 @@ def add_normals_of_another_size(folder: Path) -> None:
         (leave_pickle, "Wan2.1_VAE.pth: a pickle can run code when it is read and is refused; convert it: python3 -c"),
         (rename_pickle, "vae_tiny_reference.safetensors: a pickle"),
         (add_normals_of_another_size, "mixed sizes"),
+        (add_normals_with_another_encoder, "rows of 48 values"),
+        (add_depth_for_normals, "by its name a LoRA for depth, in the folder for normals"),
     ],
 )
 def test_a_folder_that_cannot_run_is_refused_with_reason_and_remedy(damage, words: str, dkt: Path, capsys) -> None:
@@ -235,10 +251,8 @@ def test_nothing_there_is_said(tmp_path: Path, capsys) -> None:
 
 
 def test_sha256_is_compared_with_what_was_fetched(tmp_path: Path, capsys) -> None:
-    from dkt_ros.engines.headers import file_sha256
-
     folder = dvd_folder(tmp_path / "dvd")
-    digest = file_sha256(folder / "model.safetensors")
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     record = {"repositories": {}, "files": {"model.safetensors": {"sha256": digest}}}
     (folder / "fetched.json").write_text(json.dumps(record))
     status, said, _ = verify(folder, capsys, "--sha256")
@@ -287,6 +301,8 @@ def test_embedding_says_what_is_missing(encoder: Path, tmp_path: Path, monkeypat
     ):
         assert embed(folder, out, text) == 1
         assert words in capsys.readouterr().err
+    assert embed(encoder, out.with_suffix(".pt"), "depth") == 1
+    assert "prompt.pt: must end in .safetensors" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert embed(encoder, out, "depth") == 1
     assert "pip install 'dkt_ros[models]'" in capsys.readouterr().err

@@ -175,6 +175,8 @@ def _embed(arguments: argparse.Namespace) -> int:
         print(f"dkt models: no ftfy here, with which the published code repairs text: {effect}", file=sys.stderr)
     if not text:
         raise CommandError("--text is empty; DKT reads 'depth' or 'normal'")
+    if arguments.out.suffix != ".safetensors":
+        raise CommandError(f"--out {arguments.out}: must end in .safetensors, or no engine would find it")
     folder: Path = arguments.encoder
     if not folder.is_dir():
         raise CommandError(f"{folder}: no such folder; dkt models fetch text-encoder --out {folder}")

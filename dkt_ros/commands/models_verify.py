@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from dkt_ros.engines.inspection import Item
 
 
+#: Roles of which there are no published shapes, or none that are known here.
+_UNFIXED = ("completion", "prompt", "lora", "tiny codec", "unknown")
+
+
 def verify(arguments: argparse.Namespace) -> int:
     """Print what is there and which engines run on it; if none does, the reasons are a ``CommandError``."""
     from dkt_ros.engines.headers import CheckpointError
@@ -67,7 +71,7 @@ def print_item(item: Item, path: Path) -> None:
     shards = f", {len(item.files)} shards" if len(item.files) > 1 else ""
     words = item.layout.in_words if item.layout else "not read"
     print(f"{name} ({size_words(item.bytes)}{shards}): {'REFUSED: ' if item.problem else ''}{words}")
-    if item.layout and item.layout.role not in ("completion", "prompt", "lora"):  # of these no shape is fixed
+    if item.layout and item.layout.role not in _UNFIXED:
         known = "those of the published file" if item.layout.published else "not those of a published file"
         print(f"    names and shapes {item.layout.md5}: {known}")
 

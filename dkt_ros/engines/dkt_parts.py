@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dkt_ros.engines.headers import CheckpointError, read_header
+from dkt_ros.engines.headers import CheckpointError
 from dkt_ros.engines.layouts import identify
-from dkt_ros.engines.lora import check_base, read_lora
-from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts
+from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts, refuse_mixture
 
 
 def find_dkt(folder: Path, *more: str) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
@@ -29,8 +28,7 @@ def find_dkt(folder: Path, *more: str) -> tuple[dict[str, Path], list[tuple[Path
     if (folder / NORMALS_FOLDER).is_dir():
         found = find_parts(folder / NORMALS_FOLDER, "lora", "prompt")
         pairs.append(_checked("normal", found["lora"][0], found["prompt"][0]))
-        base, lora = parts["transformer"], found["lora"][0]
-        check_base(read_lora(read_header(lora).shapes, lora), identify(base).sizes, lora, base)
+        refuse_mixture({"transformer": [parts["transformer"]], **found})
     return parts, pairs
 
 
@@ -39,7 +37,13 @@ def _checked(text: str, lora: Path, prompt: Path) -> tuple[Path, Path]:
 
     A LoRA does not say what it is for; its published name does.
     """
-    if text == "depth" and "normal" in lora.name.lower():
+    name = lora.name.lower()
+    if text == "normal" and "depth" in name and "normal" not in name:
+        raise CheckpointError(
+            f"{lora}: by its name a LoRA for depth, in the folder for normals; put a LoRA for normals there, or remove "
+            "the folder"
+        )
+    if text == "depth" and "normal" in name and "depth" not in name:
         raise CheckpointError(
             f"{lora}: by its name a LoRA for normals, and there is none for depth; normals alone are not enough: fetch "
             f"a depth LoRA, and put this one and the prompt embedding of 'normal' into {NORMALS_FOLDER}/"

@@ -67,10 +67,14 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
         if refused and not fit:
             raise CheckpointError(refused[0])
         if not fit and role in roles:
-            others = [f"{file.name} is {layout.in_words}" for files in found.values() for file, layout in files]
+            others = [
+                layout.refusal if layout.name == "damaged" else f"{file.name} is {layout.in_words}"
+                for files in found.values()
+                for file, layout in files
+            ]
             raise CheckpointError(_missing(path, role, others))
         parts[role] = fit
-    _refuse_mixture(parts)
+    refuse_mixture(parts)
     return parts
 
 
@@ -108,6 +112,26 @@ def pickles(path: Path | str) -> list[Path]:
     return [file for file in _below(path) if is_pickle_name(file)] if path.is_dir() else []
 
 
+def refuse_mixture(parts: dict[str, list[Path]]) -> None:
+    """Raise CheckpointError if files, by role, do not belong to one another or to the configuration beside them."""
+    for file in parts.get("dvd", []):
+        attention_heads(read_header(file), identify(file).sizes["dim"])
+        denoise_step(file.with_name("model_config.yaml"))
+    if not parts.get("transformer"):
+        return
+    base = parts["transformer"][0]
+    sizes = identify(base).sizes
+    attention_heads(read_header(base), sizes["dim"])
+    for file in parts.get("lora", []):
+        check_base(read_lora(read_header(file).shapes, file), sizes, file, base)
+    for file in parts.get("prompt", []):
+        found = identify(file).sizes["text_dim"]
+        if found != sizes["text_dim"]:
+            raise CheckpointError(
+                f"{file}: rows of {found} values, but {base} takes text of {sizes['text_dim']}; embed the prompt again"
+            )
+
+
 def _below(folder: Path) -> list[Path]:
     files = []
     for file in folder.rglob("*"):
@@ -125,22 +149,3 @@ def _missing(path: Path, role: str, others: list[str]) -> str:
     if likely:
         text += f". Pickles are not read; if it is {likely[0].name}, convert it: {conversion_command(likely[0])}"
     return text + (f". Found: {'; '.join(others)}" if others else "")
-
-
-def _refuse_mixture(parts: dict[str, list[Path]]) -> None:
-    for file in parts.get("dvd", []):
-        attention_heads(read_header(file), identify(file).sizes["dim"])
-        denoise_step(file.with_name("model_config.yaml"))
-    if not parts.get("transformer"):
-        return
-    base = parts["transformer"][0]
-    sizes = identify(base).sizes
-    attention_heads(read_header(base), sizes["dim"])
-    for file in parts.get("lora", []):
-        check_base(read_lora(read_header(file).shapes, file), sizes, file, base)
-    for file in parts.get("prompt", []):
-        found = identify(file).sizes["text_dim"]
-        if found != sizes["text_dim"]:
-            raise CheckpointError(
-                f"{file}: rows of {found} values, but {base} takes text of {sizes['text_dim']}; embed the prompt again"
-            )

@@ -103,7 +103,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except ImportError as error:
         raise ImportError(f"the tokenizer needs transformers: {EXTRA}") from error
     try:
-        return AutoTokenizer.from_pretrained(place, local_files_only=True)
+        return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except ImportError as error:
         raise ImportError(f"{place}: this tokenizer needs one more package ({error}): {EXTRA}") from error
     except (ValueError, OSError, KeyError, TypeError) as error:
