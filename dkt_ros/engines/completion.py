@@ -15,6 +15,7 @@ from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weigh
 from dkt_ros.engines.completion_model import CompletionModel, Condition
 from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
 from dkt_ros.engines.devices import chosen
+from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
 from dkt_ros.engines.wan import WanSizes, working_size
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
@@ -30,12 +31,12 @@ def load(options: EngineOptions) -> CompletionEngine:
     ``together``, ``licence`` and ``description``.
 
     Args:
-        options: ``weights`` is the file, or the folder with ``weights.safetensors``; ``device`` and ``threads`` are
-            honoured. float32 always.
+        options: ``weights`` is the file, or a folder with one such file; ``device`` and ``threads`` are honoured.
+            float32 always.
 
     Raises:
         ValueError: no weights given, or an option that this engine does not have.
-        FileNotFoundError, CheckpointError: see ``load_completion_model``.
+        FileNotFoundError, CheckpointError: see ``find_parts`` and ``load_completion_model``.
     """
     options.refuse(
         "completion",
@@ -44,12 +45,14 @@ def load(options: EngineOptions) -> CompletionEngine:
     if options.weights is None:
         raise ValueError("engine completion: no weights; give the file that training wrote (--weights FILE)")
     use_threads(options.threads)
-    path = options.weights / "weights.safetensors" if options.weights.is_dir() else options.weights
+    path = find_parts(options.weights, "completion")["completion"][0]
     model, config = _load_described(path)
     device, _ = chosen(options)
     try:
         lengths = tuple(sorted(int(length) for length in config.get("clip_lengths", CLIP_LENGTHS)))
         area, together = int(config.get("area", AREA)), bool(config.get("together", TOGETHER))
+        if area < 1 or not lengths or lengths[0] < 1:
+            raise ValueError(f"clips of {lengths} frames, {area} pixels")
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error}); give the file that training wrote") from error
     return CompletionEngine(model.to(device), _card(path, config, lengths), area, together)

@@ -16,6 +16,7 @@ from dkt_ros.engines.conditioning import (  # noqa: E402
     fill_partial,
     inverse_depth_at,
 )
+from dkt_ros.engines.inspection import items, verdicts  # noqa: E402
 from dkt_ros.engines.wan import WanSizes, check_grid, working_size  # noqa: E402
 from dkt_ros.frames import Clip, Frame  # noqa: E402
 from test.engines.tiny import SIZES, tiny_model  # noqa: E402
@@ -188,6 +189,17 @@ def test_a_trained_checkpoint_is_an_engine_and_its_folder_too(tmp_path):
     assert "700 steps on 30 sequences" in card.description and card.licence == "unknown"
 
 
+def test_what_verify_finds_in_a_folder_loads_whatever_its_name(tmp_path):
+    path = trained(tmp_path).rename(tmp_path / "mine.safetensors")
+    (tmp_path / "state.safetensors").write_bytes(b"")  # to resume training; damaged here
+    assert [verdict.problem for verdict in verdicts(path, items(path))] == [""]
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: truncated"):
+        load_engine("completion", EngineOptions(weights=tmp_path, device="cpu"))
+    (tmp_path / "state.safetensors").unlink()
+    assert [verdict.problem for verdict in verdicts(tmp_path, items(tmp_path))] == [""]
+    assert load_engine("completion", EngineOptions(weights=tmp_path, device="cpu")).card.name == "completion"
+
+
 def test_the_header_may_say_more(tmp_path):
     path = trained(tmp_path, clip_lengths=[5, 1], area=32 * 24, together=True, licence="MIT", description="Ours.")
     engine = load_engine("completion", EngineOptions(weights=path, device="cpu"))
@@ -202,9 +214,10 @@ def test_the_header_may_say_more(tmp_path):
 def test_a_completion_engine_without_or_with_foreign_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--weights FILE"):
         load_engine("completion")
-    with pytest.raises(FileNotFoundError, match=r"weights\.safetensors"):
+    with pytest.raises(CheckpointError, match="holds no weight files"):
         load_engine("completion", EngineOptions(weights=tmp_path))
     with pytest.raises(ValueError, match="steps = 3"):
         load_engine("completion", EngineOptions(weights=trained(tmp_path), steps=3))
-    with pytest.raises(CheckpointError, match="header is damaged"):
-        load_engine("completion", EngineOptions(weights=trained(tmp_path, area="large"), device="cpu"))
+    for said in ({"area": "large"}, {"area": 0}, {"clip_lengths": []}, {"clip_lengths": [0, 5]}):
+        with pytest.raises(CheckpointError, match="header is damaged"):
+            load_engine("completion", EngineOptions(weights=trained(tmp_path, **said), device="cpu"))
