@@ -53,7 +53,7 @@ def fill(
     if missing or foreign or wrong:
         raise CheckpointError(
             f"{source}: not the tensors of one whole model: {len(missing)} missing {missing[:3]}, {len(foreign)} "
-            f"foreign {foreign[:3]}, {len(wrong)} of another shape {wrong[:3]}; fetch it again"
+            f"foreign {foreign[:3]}, {len(wrong)} of another shape {wrong[:3]}; fetch or convert it again"
         )
     ready = {}
     with ExitStack() as stack:

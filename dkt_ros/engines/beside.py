@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +14,20 @@ from dkt_ros.engines.headers import CheckpointError, Header
 HEAD_DIM = 128
 
 
+def config_beside(header: Header) -> dict[str, Any]:
+    """What the ``config.json`` beside the file says, of whichever model it is; nothing if there is none.
+
+    Raises:
+        CheckpointError: it is not JSON.
+    """
+    path = header.path.with_name("config.json")
+    try:
+        config = json.loads(path.read_text()) if path.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); fetch it again, or remove it") from error
+    return config if isinstance(config, dict) else {}
+
+
 def attention_heads(header: Header, dim: int) -> int:
     """Attention heads, which no shape shows.
 
@@ -20,14 +35,8 @@ def attention_heads(header: Header, dim: int) -> int:
     heads of 128, as in all published models.
     """
     beside = header.path.with_name("config.json")
-    configs = [(header.path, header.config())]
-    if beside.is_file():
-        try:
-            configs.append((beside, json.loads(beside.read_text())))
-        except ValueError as error:
-            raise CheckpointError(f"{beside}: not JSON ({error}); fetch it again, or remove it") from error
-    for path, config in configs:
-        heads = config.get("num_heads", config.get("num_attention_heads")) if isinstance(config, dict) else None
+    for path, config in ((header.path, header.config()), (beside, config_beside(header))):
+        heads = config.get("num_heads", config.get("num_attention_heads"))
         # Wan's own has a "model_type", too; without a "_class_name" it is a language model's in the same folder.
         if heads is None or ("model_type" in config and "_class_name" not in config):
             continue

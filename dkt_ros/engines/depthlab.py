@@ -27,7 +27,7 @@ from dkt_ros.engines.depthlab_networks import (
 )
 from dkt_ros.engines.depthlab_prepare import MULTIPLE, DepthLabSettings, Prepared, prepare
 from dkt_ros.engines.devices import chosen
-from dkt_ros.engines.parts import find_parts
+from dkt_ros.engines.parts import LATENT_SCALE, find_parts
 from dkt_ros.engines.threads import use_threads
 from dkt_ros.frames import Clip, Float32, Prediction, UInt8
 
@@ -46,8 +46,6 @@ CARD = EngineCard(
     clip_length=1,
     overlap=0,
 )
-#: Between the image VAE's latents and the networks' units.
-LATENT_SCALE = 0.18215
 #: The picture's longest side when GPU memory is short, and not below.
 SMALLER, SMALLEST = 0.75, 320
 #: CLIP's picture statistics.

@@ -6,17 +6,16 @@ groups in the norms, GELU) unless a ``config.json`` beside the file, or "config"
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
 from torch import nn
 
+from dkt_ros.engines.assembly import Stored, fill
+from dkt_ros.engines.beside import config_beside
 from dkt_ros.engines.headers import CheckpointError, Header, Shapes, read_header
 
 HEAD, CLIP_HEAD, GROUPS = 64, 80, 32
@@ -147,19 +146,9 @@ def _filled(build: Any, path: Path, dtype: torch.dtype, device: torch.device, on
     homes = {
         _today(name): name for name in header.shapes if name.startswith(only) and not name.endswith("position_ids")
     }
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing, foreign = sorted(own.keys() - homes.keys()), sorted(homes.keys() - own.keys())
-    wrong = [name for name in sorted(own.keys() & homes.keys()) if own[name] != header.shapes[homes[name]]]
-    if missing or foreign or wrong:
-        raise CheckpointError(
-            f"{header.path}: not the tensors of one whole model: {len(missing)} missing {missing[:3]}, {len(foreign)} "
-            f"foreign {foreign[:3]}, {len(wrong)} of another shape {wrong[:3]}; fetch or convert it again"
-        )
-    with ExitStack() as stack:
-        files = {file: stack.enter_context(safe_open(file, framework="pt")) for file in header.files}
-        ready = {n: files[header.homes[homes[n]]].get_tensor(homes[n]).to(device, dtype, copy=True) for n in own}
-    module.load_state_dict(ready, assign=True)
-    return module.requires_grad_(False).eval()
+    stored = {goal: Stored(header, name) for goal, name in homes.items()}
+    fill(module, stored, header.path, dtype, device, float32=set())
+    return module
 
 
 def _today(name: str) -> str:
@@ -171,12 +160,8 @@ def _today(name: str) -> str:
 def _said(header: Header, foreign: str = "model_type") -> Mapping[str, Any]:
     """The header's own "config" over the ``config.json`` beside the file, unless that has a field that shows it to be
     another library's: the files of several models may lie in one folder."""
-    beside = header.path.with_name("config.json")
-    try:
-        said = json.loads(beside.read_text()) if beside.is_file() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{beside}: not JSON ({error}); fetch it again, or remove it") from error
-    return {**(said if isinstance(said, dict) and foreign not in said else {}), **header.config()}
+    said = config_beside(header)
+    return {**({} if foreign in said else said), **header.config()}
 
 
 def _heads(header: Header, said: int | list[int] | None, widths: list[int], each: int) -> list[int]:

@@ -45,7 +45,8 @@ def identify_depthlab(header: Header) -> Layout | None:
         return None
     ends = {"conv_norm_out.weight", "conv_norm_out.bias", "conv_out.weight", "conv_out.bias"} & set(shapes)
     widths = [shapes.get(f"down_blocks.{i}.resnets.0.conv1.weight", (0,))[0] for i in range(8)]
-    sizes = {"widths": [width for width in widths if width], "in_channels": first[1]}
+    token = shapes.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1]
+    sizes = {"widths": [width for width in widths if width], "in_channels": first[1], "token": token}
     shape = f"{first[0]} wide, {first[1]} channels in, {header.values / 1e6:.2f} million values"
     if first[1] == 12 and len(ends) == 4:
         return Layout(
@@ -68,7 +69,11 @@ def identify_image_model(header: Header) -> Layout | None:
     if len(first) == 4 and len(moments) == 4:
         z, size = moments[0] // 2, f"{header.values / 1e6:.2f} million values"
         words, published = f"an image autoencoder, {z} latent channels, {size}", len(shapes) == 248 and first[0] == 128
-        return Layout("image vae", "autoencoder-kl", words, {"z_dim": z, "base_dim": first[0]}, published, md5)
+        other = f"{header.path}: {words}; DepthLab's has 4: give that of prs-eth/marigold-depth-v1-0"
+        return Layout(
+            *("image vae", "autoencoder-kl", words, {"z_dim": z, "base_dim": first[0]}, published and z == 4, md5),
+            refusal="" if z == 4 else other,
+        )
     patches = shapes.get("vision_model.embeddings.patch_embedding.weight")
     if patches and "visual_projection.weight" in shapes:
         width, out = patches[0], shapes["visual_projection.weight"][0]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dkt_ros.engines.beside import attention_heads, denoise_step
+from dkt_ros.engines.beside import attention_heads, config_beside, denoise_step
 from dkt_ros.engines.headers import CheckpointError, conversion_command, is_pickle_name, read_header
 from dkt_ros.engines.layouts import Layout, identify
 from dkt_ros.engines.lora import check_base, read_lora
 
 #: A subfolder of this name holds DKT's parts for normals, and is looked into only when it is asked for itself.
 NORMALS_FOLDER = "normal"
+
+#: Between the latents of DepthLab's image VAE and its networks' units.
+LATENT_SCALE = 0.18215
 
 #: Where each part comes from, and a word in the published name of its pickle.
 _SOURCES = {
@@ -117,6 +120,7 @@ def refuse_mixture(parts: dict[str, list[Path]]) -> None:
     for file in parts.get("dvd", []):
         attention_heads(read_header(file), identify(file).sizes["dim"])
         denoise_step(file.with_name("model_config.yaml"))
+    _refuse_mixed_depthlab(parts)
     if not parts.get("transformer"):
         return
     base = parts["transformer"][0]
@@ -130,6 +134,28 @@ def refuse_mixture(parts: dict[str, list[Path]]) -> None:
             raise CheckpointError(
                 f"{file}: rows of {found} values, but {base} takes text of {sizes['text_dim']}; embed the prompt again"
             )
+
+
+def _refuse_mixed_depthlab(parts: dict[str, list[Path]]) -> None:
+    for file in parts.get("image vae", []):
+        scale = config_beside(read_header(file)).get("scaling_factor", LATENT_SCALE)
+        if scale != LATENT_SCALE:  # no shape tells Stable Diffusion XL's apart
+            raise CheckpointError(
+                f"{file}: by its config.json the image VAE of another model (scaling_factor {scale}, DepthLab's is "
+                f"{LATENT_SCALE}); give {_SOURCES['image vae'][0]}"
+            )
+    sizes = {role: identify(files[0]).sizes for role, files in parts.items() if files}
+    denoiser, reference = sizes.get("depthlab denoiser"), sizes.get("depthlab reference")
+    mapping, encoder = sizes.get("depthlab mapping"), sizes.get("image encoder")
+    if not (denoiser and reference and mapping and encoder):
+        return
+    widths = (reference["token"], mapping["width"], encoder["projection"])
+    if denoiser["widths"] != reference["widths"] or {*widths} != {denoiser["token"]}:
+        raise CheckpointError(
+            f"{parts['depthlab denoiser'][0].parent}: mixed sizes: UNets of {denoiser['widths']} and "
+            f"{reference['widths']}; tokens of {denoiser['token']}, {widths[0]}, mapped from {widths[1]}, and the "
+            f"image encoder gives {widths[2]}; take all parts of one model"
+        )
 
 
 def _below(folder: Path) -> list[Path]:

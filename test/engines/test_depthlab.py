@@ -331,12 +331,18 @@ def test_old_names_in_the_vae_are_known(folder, tmp_path):
         assert torch.equal(loaded[name], tensor), name
 
 
+WIDER_MAPPING = {"mapping_layer.weight": torch.zeros(32, 32), "mapping_layer.bias": torch.zeros(32)}
+
+
 @pytest.mark.parametrize(
     "part, change, words",
     [
         ("reference_unet", {"mid_block.resnets.0.norm1.bias": None}, "1 missing"),
         ("denoising_unet", {"conv_in.bias": torch.zeros(31)}, "1 of another shape"),
         ("mapping_layer", {"mapping_layer.bias": None}, "no depthlab mapping"),
+        ("mapping_layer", {"mapping_layer.bias": torch.zeros(32)}, "not square"),
+        ("mapping_layer", WIDER_MAPPING, "mixed sizes"),
+        ("vae/model", {"quant_conv.weight": torch.zeros(32, 32, 1, 1)}, "16 latent channels.*DepthLab's has 4"),
     ],
 )
 def test_damaged_parts_are_refused_in_words(folder, tmp_path, part, change, words):
@@ -345,6 +351,16 @@ def test_damaged_parts_are_refused_in_words(folder, tmp_path, part, change, word
     tensors = {name: tensor for name, tensor in {**load_file(file), **change}.items() if tensor is not None}
     save_file(tensors, file, {"config": '{"attention_head_dim": [1, 1, 2, 2]}'})
     with pytest.raises(CheckpointError, match=words):
+        depthlab.load(EngineOptions(weights=tmp_path / "copy", device="cpu"))
+
+
+def test_the_image_vae_of_another_model_is_refused_by_its_configuration(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    said = tmp_path / "copy" / "vae" / "config.json"
+    said.write_text('{"_class_name": "AutoencoderKL", "scaling_factor": 0.18215}')
+    depthlab.load(EngineOptions(weights=tmp_path / "copy", device="cpu"))
+    said.write_text('{"_class_name": "AutoencoderKL", "scaling_factor": 0.13025}')
+    with pytest.raises(CheckpointError, match=r"scaling_factor 0.13025, DepthLab's is 0.18215.*marigold"):
         depthlab.load(EngineOptions(weights=tmp_path / "copy", device="cpu"))
 
 
