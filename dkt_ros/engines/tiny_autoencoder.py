@@ -117,11 +117,15 @@ def _sizes(shapes: Shapes, path: Path | str) -> TinySizes:
         raise CheckpointError(
             f"{path}: no tiny Wan autoencoder (TAEHV): {error} is missing; give taew2_1.safetensors"
         ) from error
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(f"{path}: a tensor of an impossible shape ({error}); fetch it again") from error
     if colours != 3:
         raise CheckpointError(
             f"{path}: reads patches of {colours} channels, as the files for Wan 2.2 and others do; the engines here "
             "need Wan 2.1's: give taew2_1.safetensors"
         )
+    if any(len(shape) != 4 or not shape[0] or not shape[1] for shape in (*joins, *splits)):
+        raise CheckpointError(f"{path}: joins and splits frames with {joins}, {splits}; fetch it again")
     joined, split = tuple(s[1] // s[0] for s in joins), tuple(s[0] // s[1] for s in splits)
     for name, counts in (("encoder", joined), ("decoder", split)):
         if math.prod(counts) != CHUNK:

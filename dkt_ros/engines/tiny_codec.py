@@ -157,10 +157,6 @@ class TinyDecoderStream:
         return TinyDecoderStream(self._codec, self._memory, self._starts)
 
 
-def _nothing(layers: nn.ModuleList) -> _Memory:
-    return (None,) * sum(isinstance(layer, Remembering) for layer in layers)
-
-
 def _runner(layers: nn.ModuleList, compiled: bool) -> _Network:
     def run(x: Tensor, clips: int, memory: _Memory) -> tuple[Tensor, _Memory]:
         kept: list[Tensor | None] = []

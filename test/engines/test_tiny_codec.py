@@ -181,6 +181,8 @@ def test_later_pieces_come_in_fours_and_latents_are_the_codecs_own(codec):
         ({"encoder.5.conv.2.bias": torch.zeros(9)}, r"encoder\.5\.conv\.2\.bias is \(9,\)"),
         ({"encoder.0.weight": torch.zeros(8, 12, 3, 3)}, "patches of 12 channels"),
         ({"decoder.19.conv.weight": torch.zeros(6, 6, 1, 1)}, "2 frames a latent"),
+        ({"decoder.19.conv.weight": torch.zeros(6)}, "joins and splits frames"),
+        ({"encoder.0.weight": torch.zeros(8)}, "impossible shape"),
     ],
 )
 def test_another_networks_file_is_refused_in_words(tmp_path, change, words):
