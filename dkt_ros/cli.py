@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,14 +43,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 not done (the reason is on stderr), 130 stopped by Ctrl-C."""
+    """Run one command; returns the exit status.
+
+    0 done, 1 not done (the reason is on stderr), 130 stopped by Ctrl-C, 141 nobody reads the output any more.
+    """
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.main(arguments)
+        sys.stdout.flush()
         return status
     except CommandError as error:
         print(f"dkt {arguments.command}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `dkt models list | head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"dkt {arguments.command}: stopped; no half-written file is left", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -405,6 +406,12 @@ def test_eval_on_a_cut_off_bag_says_so_once_and_scores_the_rest(engine: Scripted
     assert said.err.count("mcap recover") == 1 and str(folder) in said.err
     read = json.loads((tmp_path / "scores.json").read_text())
     assert 5 < read["videos"][0]["answered"] < 60 and read["problems"]
+
+
+def test_a_reader_who_has_had_enough_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m dkt_ros.cli models list | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_doctor_says_what_is_there_and_the_command_for_what_is_not(capsys, monkeypatch) -> None:
