@@ -16,7 +16,7 @@ from dkt_ros.engines import EngineOptions, dkt_windowed, flow, load_engine
 from dkt_ros.engines.checkpoints import CheckpointError
 from dkt_ros.engines.dkt import dkt_card, load
 from dkt_ros.engines.dkt_engine import DktEngine
-from dkt_ros.engines.pictures import Axes, to_normals, to_uint8
+from dkt_ros.engines.pictures import Axes, spectral, to_normals, to_uint8
 from dkt_ros.engines.prompts import save_prompt
 from dkt_ros.engines.tiny_autoencoder import TinyAutoencoder, TinySizes
 from dkt_ros.engines.wan_codec import WanCodec
@@ -28,7 +28,6 @@ from dkt_ros.perception import Perception, PerceptionSettings
 from test.engines.published import DKT, dkt_folder
 
 SIZE = (48, 32)
-# The coloured maps were left out of the copy; test_pictures.py has colours.
 with np.load(DKT / "e2e_tiny.npz") as _stored:
     PUBLISHED = dict(_stored)
 #: Case -> steps, window and overlap in latent frames.
@@ -159,6 +158,11 @@ def test_the_disparity_of_the_whole_pipeline_is_the_published_one(case: Case) ->
     published, ours = case
     assert ours.map.dtype == np.float32 and ours.map.shape == published["depth_map"].shape
     np.testing.assert_allclose(ours.map, published["depth_map"], rtol=0, atol=1.5 / 765)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_colours_of_the_disparity_are_the_published_ones(name: str) -> None:
+    np.testing.assert_array_equal(spectral(PUBLISHED[f"{name}.depth_map"]), PUBLISHED[f"{name}.colored"])
 
 
 def test_the_float_path_differs_by_a_level_at_most_and_not_on_average_after_a_shift(codec: WanCodec) -> None:

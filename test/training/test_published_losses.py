@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dkt_ros.training.published_losses import disparity_target, latent_loss
+from dkt_ros.training.published_losses import DIFFERENCES, disparity_target, latent_loss
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/dvd"
 LOSSES = {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(FIXTURES / "losses.npz").items()}
@@ -17,6 +17,7 @@ DEPTH = dict(np.load(FIXTURES / "depth_norm.npz"))
 def test_loss_and_gradient_are_the_published_ones(clips: str) -> None:
     predicted = LOSSES[f"{clips}_pred"].clone().requires_grad_()
     terms = latent_loss(predicted, LOSSES[f"{clips}_gt"])
+    assert float(LOSSES["grad_co"]) == DIFFERENCES
     names = {"mse": "mse", "time": "l1_t", "height": "l1_h", "width": "l1_w", "total": "total"}
     for ours, theirs in names.items():
         assert terms[ours].item() == pytest.approx(LOSSES[f"{clips}_{theirs}"].item(), abs=1e-6), ours
