@@ -120,12 +120,32 @@ def test_list_finds_models_in_a_folder(full_size: Path, capsys) -> None:
 def test_what_is_missing_is_named_with_the_command_that_gets_it(full_size: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "half"
     (folder / "base").mkdir(parents=True)
-    (folder / "base" / "model.safetensors").symlink_to(full_size / "base" / "diffusion_pytorch_model.safetensors")
+    base = folder / "base" / "diffusion_pytorch_model.safetensors"
+    base.symlink_to(full_size / "base" / base.name)
     status, said, problems = verify(folder, capsys)
     assert status == 1 and "engine dkt: does not run on it" in said and "no codec in it" in problems
     assert "for dkt-depth-1.3b it lacks wan2.1-codec, dkt-lora-1.3b, prompt-depth:" in said
     assert f"dkt models fetch dkt-depth-1.3b --out {folder}" in said
     assert f"dkt models embed-prompt --text depth --encoder TEXT_ENCODER --out {folder}/prompt.safetensors" in said
+    base.rename(folder / "base.safetensors")  # here `fetch` would not see it, and bring a second one
+    said = verify(folder, capsys)[1]
+    assert "dkt models fetch dkt-depth-1.3b --out NEW_FOLDER " in said and "--out NEW_FOLDER/prompt" in said
+
+
+def test_pickles_beside_what_runs_need_no_conversion(dkt: Path, capsys) -> None:
+    torch.save({"a": torch.zeros(2)}, dkt / "Wan2.1_VAE.pth")
+    status, said, problems = verify(dkt, capsys)
+    assert status == 0 and not problems and "a pickle; what runs here does without it" in said
+    assert "python3 -c" not in said
+
+
+def test_what_is_nearly_published_is_not_called_small(full_size: Path, tmp_path: Path, capsys) -> None:
+    write_hollow(tmp_path / "a.safetensors", {**reference_shapes("codec"), "mean": (16,)})
+    status, said, problems = verify(tmp_path, capsys)
+    assert status == 1 and "of a small size" not in said and "195, not 194" in problems
+    write_hollow(tmp_path / "a.safetensors", {**dvd_shapes(), "pipe.vae.mean": (16,)})
+    status, said, problems = verify(tmp_path, capsys)
+    assert status == 1 and "of a small size" not in said and "foreign tensors ['pipe.vae.mean']" in problems
 
 
 def test_tiny_models_of_both_engines_run(dkt: Path, tmp_path: Path, capsys) -> None:

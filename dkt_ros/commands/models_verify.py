@@ -18,7 +18,7 @@ _UNFIXED = ("completion", "prompt", "lora", "tiny codec", "unknown")
 
 def verify(arguments: argparse.Namespace) -> int:
     """Print what is there and which engines run on it; if none does, the reasons are a ``CommandError``."""
-    from dkt_ros.engines.headers import CheckpointError
+    from dkt_ros.engines.headers import CheckpointError, is_pickle_name
     from dkt_ros.engines.inspection import items, verdicts
 
     path: Path = arguments.path
@@ -31,7 +31,8 @@ def verify(arguments: argparse.Namespace) -> int:
     for item in found:
         print_item(item, path)
         if runs and item.problem:  # it is in nobody's way
-            print(f"    {item.problem}")
+            pickle = is_pickle_name(item.path)
+            print("    a pickle; what runs here does without it" if pickle else f"    {item.problem}")
     for verdict in said:
         run = f"runs on it: dkt run INPUT --engine {verdict.engine} --weights {path} --out OUT"
         print(f"engine {verdict.engine}: {'does not run on it' if verdict.problem else run}")

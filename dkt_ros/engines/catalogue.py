@@ -276,9 +276,19 @@ def missing_parts(model: Model, names: Iterable[str]) -> list[str]:
 
 
 def next_steps(model: Model, names: Iterable[str], folder: Path) -> list[str]:
-    """Commands, or words, that bring what is missing of ``model`` into ``folder``, where the layouts ``names`` are."""
+    """Commands, or words, that bring what is missing of ``model`` into ``folder``, where the layouts ``names`` are.
+
+    Where they lie elsewhere than ``fetch`` would put them, and so would come a second time, it is another folder.
+    """
     by_hand, missing = dict(model.by_hand), missing_parts(model, names)
-    fetched = [f"dkt models fetch {model.name} --out {folder}"] if any(part not in by_hand for part in missing) else []
-    return list(
-        dict.fromkeys([*fetched, *(by_hand[part].format(folder, folder) for part in missing if part in by_hand)])
-    )
+    place, why, fetched = str(folder), "", []
+    if any(part not in by_hand for part in missing):
+        here = [part for part in model.holds if part not in missing and part not in by_hand]
+        if len(here) > sum(_is_in_place(source, folder) for source in model.sources):
+            place, why = "NEW_FOLDER", f"   (in {folder} its parts lie elsewhere than 'fetch' puts them)"
+        fetched = [f"dkt models fetch {model.name} --out {place}{why}"]
+    return list(dict.fromkeys([*fetched, *(by_hand[part].format(place, place) for part in missing if part in by_hand)]))
+
+
+def _is_in_place(source: Source, folder: Path) -> bool:
+    return all(any((folder / source.folder).glob(pattern)) for pattern in source.files)

@@ -58,6 +58,7 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
         layout = identify(file)
         found.setdefault(layout.role, []).append((file, layout))
     parts: dict[str, list[Path]] = {}
+    missing = []
     for role in (*roles, *optional):
         fit = [file for file, layout in found.get(role, []) if not layout.refusal]
         refused = [layout.refusal for _, layout in found.get(role, []) if layout.refusal]
@@ -70,14 +71,16 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
         if refused and not fit:
             raise CheckpointError(refused[0])
         if not fit and role in roles:
-            others = [
-                layout.refusal if layout.name == "damaged" else f"{file.name} is {layout.in_words}"
-                for files in found.values()
-                for file, layout in files
-            ]
-            raise CheckpointError(_missing(path, role, others))
+            missing.append(role)
         parts[role] = fit
     refuse_mixture(parts)
+    if missing:
+        others = [
+            layout.refusal if layout.name == "damaged" else f"{file.name} is {layout.in_words}"
+            for files in found.values()
+            for file, layout in files
+        ]
+        raise CheckpointError(_missing(path, missing[0], others))
     return parts
 
 

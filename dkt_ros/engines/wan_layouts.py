@@ -88,7 +88,7 @@ def identify_codec(header: Header) -> Layout | None:
     refusal = ""
     if sizes["base_dim"] == 96 and not published:
         refusal = f"{path}: nearly the Wan 2.1 codec, but with other tensors ({len(shapes)}, not 194); give Wan2.1_VAE"
-    words = f"the Wan 2.1 video codec{'' if published else ' of a small size'}, {sizes['base_dim']} wide"
+    words = f"the Wan 2.1 video codec{'' if sizes['base_dim'] == 96 else ' of a small size'}, {sizes['base_dim']} wide"
     return Layout("codec", "wan2.1-codec" + ("" if published else "-small"), words, sizes, published, md5, refusal)
 
 
@@ -134,7 +134,7 @@ def identify_dvd(header: Header) -> Layout | None:
     published = published and whole and (not codec or key_shape_md5(parts.codec) == CODEC[0])
     if sizes["dim"] == 1536 and not published:
         refusal = refusal or f"{path}: nearly DVD, with other tensors ({len(header.shapes)}, not 1619); fetch it again"
-    version = "v1.0 or v1.1" if published else "of a small size"
+    version = "v1.0 or v1.1" if sizes["dim"] == 1536 else "of a small size"
     words = f"DVD {version}, adapters of rank {rank}, {'with' if codec else 'without'} its codec"
     sizes = {**sizes, "rank": rank, "codec": codec}
     return Layout("dvd", "dvd" if published else "dvd-small", words, sizes, published, md5, refusal)

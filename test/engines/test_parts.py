@@ -100,6 +100,8 @@ def test_mixed_sizes_are_refused_without_reading_a_tensor(tmp_path):
     write_hollow(tmp_path / "lora.safetensors", lora_shapes(40, 5120, 13824, 128))
     with pytest.raises(CheckpointError, match=r"a LoRA for a 14B.*base.safetensors is a 1.3B.*mixed sizes"):
         find_parts(tmp_path, "transformer", "lora")
+    with pytest.raises(CheckpointError, match="mixed sizes"):  # worth knowing before one looks for the codec
+        find_parts(tmp_path, "transformer", "codec", "lora")
     write_hollow(tmp_path / "lora.safetensors", lora_shapes(30, 1536, 8960, 128))
     assert find_parts(tmp_path, "transformer", "lora")["lora"] == [tmp_path / "lora.safetensors"]
 
