@@ -102,7 +102,8 @@ def alignment(new: Float32, old: Float32, scale_only: bool = False) -> tuple[flo
     mean_x, mean_y = float(x.mean()), float(y.mean())
     x -= mean_x
     y -= mean_y
-    if min(float(x @ x), float(y @ y)) < FLAT * x.size:
+    # Put so that NaN counts as flat: a fit to it would make all that follows NaN.
+    if not (float(x @ x) >= FLAT * x.size and float(y @ y) >= FLAT * x.size):
         return None
     scale = float(x @ y) / float(x @ x)
     return scale, mean_y - scale * mean_x

@@ -201,6 +201,15 @@ def test_a_flat_window_does_not_flatten_what_follows():
     np.testing.assert_array_equal(joined.frames[2], lively[2])
 
 
+def test_a_window_without_numbers_spoils_none_of_those_after_it():
+    rng = np.random.default_rng(7)
+    joiner, windows = Joiner(RULES["demo"]), rng.random((3, 6, 8, 8, 3)).astype(np.float32)
+    windows[1] = np.nan
+    joined = [joiner.join(window, keep) for window, keep in zip(windows, (2, 2, 0), strict=True)]
+    assert [each.aligned for each in joined] == [False, False, False]
+    np.testing.assert_array_equal(joined[2].frames[2:], windows[2][2:])
+
+
 def test_low_contrast_is_aligned_exactly():
     """Small windows on a large offset: float32 normal equations are off by some 1e-3."""
     rng = np.random.default_rng(4)
