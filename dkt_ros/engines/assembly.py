@@ -45,7 +45,8 @@ def fill(
         dtype: of the parameters, except that those below a module or of a name in ``float32`` are float32.
 
     Raises:
-        CheckpointError: names or shapes of the module and of the file differ; counts and the first names are given.
+        CheckpointError: names or shapes of the module and of the file differ; counts and the first names are given. Or
+            a value is not finite, or is not any more in ``dtype``.
     """
     own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     missing, foreign = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
@@ -74,6 +75,9 @@ def fill(
             for header, down, up in at.adapters:
                 tensor = merged(tensor, read(header, down), read(header, up))
             ready[name].copy_(tensor)
+            if not ready[name].sum().isfinite():
+                files = ", ".join(dict.fromkeys(str(h.path) for h in (at.header, *(h for h, _, _ in at.adapters))))
+                raise CheckpointError(f"{files}: {name} has values that are not finite; fetch or convert it again")
     module.load_state_dict(ready, assign=True)
     module.requires_grad_(False).eval()
 

@@ -71,11 +71,11 @@ def read_lora(shapes: Shapes, source: object) -> Lora:
     _refuse_incomplete(halves, layers, source)
     pairs = {name: (found["A"], found["B"]) for name, found in halves.items()}
     ranks = {shapes[down][0] for down, _ in pairs.values()}
-    torn = [name for name, (down, up) in pairs.items() if shapes[down][0] != shapes[up][1]]
+    torn = [name for name, (down, up) in pairs.items() if not shapes[down][0] == shapes[up][1] > 0]
     if torn:
         first = [shapes[name] for name in pairs[torn[0]]]
         raise CheckpointError(
-            f"{source}: in {len(torn)} of {len(pairs)} layers A and B are of different rank, {torn[0]}: "
+            f"{source}: in {len(torn)} of {len(pairs)} layers A and B are of different rank or none, {torn[0]}: "
             f"A has {first[0][0]}, B has {first[1][1]}; fetch the file again"
         )
     dim, ffn_dim = shapes[pairs["blocks.0.ffn.2"][1]][0], shapes[pairs["blocks.0.ffn.0"][1]][0]

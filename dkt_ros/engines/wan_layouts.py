@@ -119,6 +119,8 @@ def identify_dvd(header: Header) -> Layout | None:
             f"{path}: not DVD: {sizes['in_channels']} channels in, {len(parts.foreign)} foreign tensors "
             f"{parts.foreign[:3]}; give DVD's file"
         )
+    elif len(parts.base) + len(parts.adapters) + len(parts.codec) < len(header.shapes):
+        refusal = f"{path}: layers occur twice, with and without base_layer; give DVD's file as published"
     elif not parts.adapters:
         refusal = f"{path}: DVD without its adapters (lora_A, lora_B) is a plain Wan; give DVD's file as published"
     else:
@@ -130,8 +132,7 @@ def identify_dvd(header: Header) -> Layout | None:
             refusal = str(error)
     codec = codec_sizes(parts.codec, path) if parts.codec else None
     published = not refusal and rank == DVD_RANK and key_shape_md5(parts.base) == DVD_BASE
-    whole = len(parts.base) + len(parts.adapters) + len(parts.codec) == len(header.shapes)
-    published = published and whole and (not codec or key_shape_md5(parts.codec) == CODEC[0])
+    published = published and (not codec or key_shape_md5(parts.codec) == CODEC[0])
     if sizes["dim"] == 1536 and not published:
         refusal = refusal or f"{path}: nearly DVD, with other tensors ({len(header.shapes)}, not 1619); fetch it again"
     version = "v1.0 or v1.1" if sizes["dim"] == 1536 else "of a small size"

@@ -215,6 +215,12 @@ def test_dvd_without_its_adapters_is_refused(tmp_path):
     assert "without its adapters" in identify(write_hollow(tmp_path / "a.safetensors", shapes)).refusal
 
 
+def test_dvd_with_a_layer_twice_is_refused(tmp_path):
+    shapes = dvd_shapes()
+    twice = {**shapes, "pipe.dit.blocks.0.self_attn.q.weight": (1536, 1536)}
+    assert "twice" in identify(write_hollow(tmp_path / "a.safetensors", twice)).refusal
+
+
 def test_a_codec_of_another_latent_space_is_refused(tmp_path):
     shapes = {**reference_shapes("codec"), "conv2.weight": (48, 48, 1, 1, 1)}
     assert "Wan 2.2" in identify(write_hollow(tmp_path / "a.safetensors", shapes)).in_words

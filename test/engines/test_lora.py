@@ -52,7 +52,11 @@ def changed(change):
         (lambda s: [s.pop(name) for name in list(s) if ".ffn.2." in name], r"of 60 tensors .* 6 are not there"),
         (
             lambda s: s.update({"blocks.2.cross_attn.q.lora_A.default.weight": (3, 8)}),
-            r"in 1 of 30 layers A and B are of different rank, blocks.2.cross_attn.q: A has 3, B has 2",
+            r"in 1 of 30 layers A and B are of different rank or none, blocks.2.cross_attn.q: A has 3, B has 2",
+        ),
+        (
+            lambda s: s.update({name: (0, 8) if "_A." in name else (8, 0) for name in s if ".0.self_attn.q." in name}),
+            r"rank or none, blocks.0.self_attn.q: A has 0",
         ),
         (
             lambda s: s.update({"blocks.2.cross_attn.q.lora_A.default.weight": (2, 9)}),

@@ -297,6 +297,15 @@ def test_a_tensor_that_is_missing_foreign_or_of_another_shape_is_named(tmp_path)
         load_transformer(path)
 
 
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    tensors, path = load_file(LORA), tmp_path / "lora.safetensors"
+    name = "blocks.1.ffn.2.lora_B.default.weight"
+    for value, dtype in ((float("nan"), torch.float32), (float("inf"), torch.bfloat16)):
+        save_file({**tensors, name: torch.full_like(tensors[name], value)}, path)
+        with pytest.raises(CheckpointError, match=r"lora\.safetensors: blocks\.1\.ffn\.net\.2\.weight .* not finite"):
+            load_transformer(BASE, [path], dtype)
+
+
 def test_a_file_of_another_role_is_named():
     with pytest.raises(CheckpointError, match=r"no codec, but Wan2.1-Fun-Control.*give the codec's file"):
         load_codec(BASE)
