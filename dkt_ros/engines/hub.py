@@ -96,7 +96,7 @@ def _explained(what: str, revision: str, started: bool = False) -> Iterator[None
             f"{what}: {'the connection broke' if started else f'cannot reach {hub}'} ({_first_line(error)}); check "
             f"network and proxy, or set HF_ENDPOINT to a mirror{again}"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter: more than the library fetches in this way
         raise FetchError(f"{what}: {_first_line(error)}; check disk and network{again}") from error
 
 
