@@ -53,6 +53,7 @@ setup(
         "numpy",
         "opencv-python-headless",
         "safetensors",
+        "huggingface_hub>=1,<3",  # dkt models fetch; diffusers brings it along
         "torch>=2.6",
         "diffusers>=0.41,<0.43",
         "rosbags",
