@@ -126,7 +126,7 @@ def main(arguments: argparse.Namespace) -> int:
         source = open_source(arguments.input, arguments.fps, arguments.image, arguments.camera_info, arguments.depth)
         perception = make_perception(arguments)
         return _write(source, perception, arguments)
-    except (BagError, SourceError, MemoryError) as error:
+    except (BagError, SourceError, MemoryError, ValueError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         remedy = "free space there, or give another folder with --out"
@@ -189,7 +189,20 @@ def _estimates(source: Source, perception: Perception, cuts: CutDetector | None)
 
     with tqdm(total=source.count, unit="frame", disable=None, desc=source.name) as bar:
         repeated: Counter[str] = Counter()
-        for estimate in perception.run_recording(lambda: _of_one_size(source), repeated, cuts):
+        counting = perception.engine.card.whole_video
+
+        def read() -> Iterator[Frame]:
+            nonlocal counting
+            first, counting = counting, False
+            bar.set_description(f"{source.name}, looking for cuts" if first else source.name)
+            for frame in _of_one_size(source):
+                yield frame
+                if first:
+                    bar.update()
+            if first:
+                bar.reset()
+
+        for estimate in perception.run_recording(read, repeated, cuts):
             yield estimate
             bar.update()
         source.skipped.update(repeated)

@@ -39,7 +39,7 @@ class Transformer(Protocol):
 
 
 class DktEngine:
-    """A ``VideoEngine``. Not for two threads at once: a lock makes the second wait.
+    """A ``VideoEngine``, for one thread; a lock makes a second one wait in ``predict``.
 
     ``predict`` is ours: each clip is one window, and what it shares with the clip before it (latents of the pictures,
     start noise, the decoder's memory) is kept; scale and shift still differ from clip to clip. ``predict_video`` is the
