@@ -369,6 +369,18 @@ def test_memory_that_is_too_small_is_one_line(bag: Path, tmp_path: Path, monkeyp
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_what_an_engine_refuses_on_the_way_is_one_line(bag: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(calls: int) -> None:
+        raise ValueError("count = 9, but only 8 frames came; count the recording's frames first")
+
+    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda name, options=None: ScriptedEngine(broken=refuse))
+    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.strip() == (
+        "dkt run: count = 9, but only 8 frames came; count the recording's frames first"
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_the_colours_of_the_preview_are_a_choice(engine: ScriptedEngine, rgb_only: Path, tmp_path: Path) -> None:
     pixels = []
     for colours in ("turbo", "spectral"):
