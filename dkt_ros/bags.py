@@ -116,7 +116,7 @@ class Bag:
             self._add(self.path)
             return
         except FileNotFoundError:
-            damage = "it has no metadata.yaml (the recorder was killed)"
+            damage = "it has no metadata.yaml, as when the recorder was killed"
         except DAMAGE as error:
             damage = str(error)
         files = (

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 from dkt_ros import __version__
 from dkt_ros.commands import CommandError, demo, doctor, models, run
@@ -48,19 +51,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 not done (the reason is on stderr), 130 stopped by Ctrl-C, 141 nobody reads the output any more.
     """
     arguments = parser().parse_args(argv)
+    interrupts = _note_interrupts()
     try:
         status: int = arguments.main(arguments)
         sys.stdout.flush()
         return status
     except CommandError as error:
+        if interrupts:  # it fell into a library that made another error of it
+            return _stopped(arguments.command)
         print(f"dkt {arguments.command}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `dkt models list | head`: who reads has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        print(f"dkt {arguments.command}: stopped; no half-written file is left", file=sys.stderr)
-        return 130
+        return _stopped(arguments.command)
+
+
+def _stopped(command: str) -> int:
+    print(f"dkt {command}: stopped; no half-written file is left", file=sys.stderr)
+    return 130
+
+
+def _note_interrupts() -> list[int]:
+    """A list that every Ctrl-C from now on is appended to, beside what it does anyway."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        return noted
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    return noted
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ python -m dkt_ros.node --ros-args -p autostart:=true -r image:=/camera/color/ima
 from __future__ import annotations
 
 import gc
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,9 +93,13 @@ class PerceptionNode(LifecycleNode):
             self._outputs = Outputs(self)
         except Exception as error:
             self._release()
+            known = isinstance(error, ValueError | OSError | ImportError | MemoryError)
+            what = str(error) if known else f"{type(error).__name__}: {error}"
+            name = self.get_fully_qualified_name()
             self.get_logger().error(
-                f"cannot be configured: {type(error).__name__}: {error}; correct that, then: "
-                f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
+                f"cannot be configured: {what}; correct that (parameters: "
+                f"ros2 param set {name} ...), then: ros2 lifecycle set {name} configure; "
+                f"ros2 lifecycle set {name} activate"
             )
             return TransitionCallbackReturn.FAILURE
         self._statistics = Statistics(self._warn)
@@ -262,7 +267,10 @@ class PerceptionNode(LifecycleNode):
 
 
 def main(arguments: Sequence[str] | None = None, engine_loader: Callable[..., Engine] = load_engine) -> None:
-    """Run the node until a signal or a shutdown."""
+    """Run the node until a signal or a shutdown; with ``--help`` say what it is and what parameters it has."""
+    if {"-h", "--help"} & set(sys.argv[1:] if arguments is None else arguments):
+        print(f"{__doc__}\nParameters (config/perception.yaml), each as -p NAME:=VALUE:\n{node_parameters.described()}")
+        return
     keep_freed_memory()
     node = None
     try:

@@ -105,6 +105,11 @@ DECLARED: tuple[_Declared, ...] = (
 _BY_NAME = {each.name: each for each in DECLARED}
 
 
+def described() -> str:
+    """A line for each parameter, for people."""
+    return "\n".join(f"  {each.name:<24} {each.description} [{each.default!r}]" for each in DECLARED)
+
+
 def declare(node: Any) -> None:
     """Declare all parameters on a node, with descriptors and ranges."""
     for each in DECLARED:

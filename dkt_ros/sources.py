@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from dkt_ros.frames import Frame
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 FOLDER_RATE_HZ = 30.0
+# FFmpeg inside OpenCV writes lines of its own about files that it cannot read; ours says what to do.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 FRAME_ID = "camera"
 
 
@@ -72,11 +76,16 @@ def open_source(
     if any(file.suffix in STORAGE_SUFFIXES or file.name == "metadata.yaml" for file in files):
         return _bag(path, image, camera_info, depth)
     if path.is_dir():
-        pictures = [file for file in files if file.suffix.lower() in PICTURES]
+        pictures = sorted((file for file in files if file.suffix.lower() in PICTURES), key=_counting_order)
         if not pictures:
             raise SourceError(f"{path}: neither a bag nor pictures ({', '.join(PICTURES)}) in this folder")
         return _folder(path, pictures, fps or FOLDER_RATE_HZ)
     return _video(path, fps)
+
+
+def _counting_order(file: Path) -> list[tuple[int, str]]:
+    """2.png before 10.png: numbers in a name count as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.name) if part]
 
 
 def _bag(path: Path, image: str | None, camera_info: str | None, depth: str | None) -> Source:

@@ -3,8 +3,10 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from dkt_ros import cli
 from dkt_ros.evaluation.bag_writer import write_sequence
+from dkt_ros.sources import open_source
 
 from . import rendered
 from .scenes import HEIGHT, WIDTH, ScriptedEngine
@@ -124,7 +127,8 @@ def test_pictures_that_change_size_are_counted_not_lost_silently(
     (tmp_path / "003.png").write_bytes(b"not a picture")
     assert cli.main(["run", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
-    assert "1 times: pictures of another size than the first one" in said and "1 times: 003.png: not a picture" in said
+    assert "left out 1: pictures of another size than the first one" in said
+    assert "left out 1: 003.png: not a picture" in said
 
 
 @pytest.mark.parametrize(
@@ -367,6 +371,38 @@ def test_memory_that_is_too_small_is_one_line(bag: Path, tmp_path: Path, monkeyp
     assert said[0] == "out of GPU memory: from now on the model sees 5 frames at once instead of 9"
     assert said[-1].startswith("dkt run: out of GPU memory, and nothing is left to give up") and len(said) == 2
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_numbers_in_names_count_as_numbers(engine: ScriptedEngine, tmp_path: Path) -> None:
+    for number in (10, 9, 100, 2):
+        picture = np.full((HEIGHT, WIDTH, 3), number, np.uint8)
+        assert cv2.imwrite(str(tmp_path / f"view{number}.png"), picture)
+    source = open_source(tmp_path)
+    assert [int(frame.rgb[0, 0, 0]) for frame in source.frames()] == [2, 9, 10, 100]
+
+
+def test_a_file_where_results_are_to_go_is_told_before_a_model_is_loaded(bag: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert cli.main(["run", str(bag), "--engine", "none", "--out", str(tmp_path / "taken" / "below")]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'taken'} is a file; give another folder with --out" in said and "free space" not in said
+
+
+def test_ctrl_c_inside_a_library_that_makes_another_error_of_it(bag: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    def load(name, options=None):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise RuntimeError("could not determine the shape") from None
+
+    monkeypatch.setattr("dkt_ros.engines.load_engine", load)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["run", str(bag), "--out", str(tmp_path / "out")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "dkt run: stopped; no half-written file is left\n"
 
 
 def test_what_an_engine_refuses_on_the_way_is_one_line(bag: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -3,7 +3,7 @@
 Examples:
   dkt run my_bag --out out/my_bag                 RGB-D bag (folder, .mcap or .db3): metres
   dkt run clip.mp4 --out out/clip                 RGB only: relative disparity, larger is nearer
-  dkt run pictures/ --fps 10 --out out/pictures   *.png and *.jpg in order of their names
+  dkt run pictures/ --fps 10 --out out/pictures   *.png and *.jpg in order of their names (2 before 10)
   dkt run clip.mp4 --engine dkt --weights models/dkt-1.3b --out out/clip    a published model, see `dkt models`
 
 Writes into the folder given by --out:
@@ -17,7 +17,9 @@ Writes into the folder given by --out:
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -124,13 +126,24 @@ def main(arguments: argparse.Namespace) -> int:
 
     try:
         source = open_source(arguments.input, arguments.fps, arguments.image, arguments.camera_info, arguments.depth)
+        _check_folder(arguments.out)
         perception = make_perception(arguments)
         return _write(source, perception, arguments)
     except (BagError, SourceError, MemoryError, ValueError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        remedy = "free space there, or give another folder with --out"
+        full = "free space there, or " if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) else ""
+        remedy = f"{full}give another folder with --out"
         raise CommandError(f"cannot write to {arguments.out}: {error}; {remedy}") from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Before a model is loaded for nothing; a folder may still have to be made."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CommandError(f"cannot write to {folder}: {there} is a file; give another folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CommandError(f"cannot write to {folder}: no permission in {there}; give another folder with --out")
 
 
 def _write(source: Source, perception: Perception, arguments: argparse.Namespace) -> int:
@@ -160,6 +173,9 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
             "dkt_ros": __version__,
             "input": source.name,
             "engine": perception.engine.card.name,
+            "options": {name: str(value) for name, value in asdict(_options(arguments)).items() if value is not None},
+            "clip_length": perception.clip_length,
+            "overlap": perception.overlap,
             "frame_id": frame.frame_id,
             "intrinsics": asdict(frame.intrinsics) if frame.intrinsics else None,
             "unit": unit,
@@ -167,7 +183,8 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
             "cuts": cuts.cuts if cuts else None,
         }
         arrays.add("meta", json.dumps(meta))
-    print(f"{count} frames, {unit}, normals {_words(normals)}: {arguments.out / 'depth.npz'}, {preview.path}")
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    print(f"{frames}, {unit}; normals: {_words(normals)}\n{arguments.out / 'depth.npz'}\n{preview.path}")
     if cuts and cuts.cuts:
         print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)")
     if source.problem or source.skipped:
@@ -237,4 +254,4 @@ def _append(arrays: ArrayFile, estimate: Estimate) -> bool:
 
 
 def _reasons(source: Source) -> str:
-    return "".join(f"; {count} times: {reason}" for reason, count in source.skipped.items())
+    return "".join(f"; left out {count}: {reason}" for reason, count in source.skipped.items())

@@ -95,3 +95,11 @@ def test_a_full_gpu_is_told_once_and_the_stream_goes_on(world, capfd):
     assert len(robot.got["depth/image"]) == 9
     robot.diagnosed("faults/out of GPU memory", "1")
     assert capfd.readouterr().err.count("works at 416x240 instead of 832x480") == 1
+
+
+def test_help_names_every_parameter_and_starts_nothing(capsys):
+    from dkt_ros import node, node_parameters
+
+    node.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"  {each.name} " in said for each in node_parameters.DECLARED)
