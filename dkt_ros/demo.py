@@ -88,6 +88,7 @@ class Timing:
             f"{self.answered} of {self.sent} frames answered at {self.rate_out_hz:.1f} Hz"
             f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, max {self.age_max_s:.2f} s;"
             f" drops: {drops}; {self.waiting} still waited for a full clip when the bag ended"
+            + ("\nthis machine is too busy, or too slow, for that rate" if self.drops.get("overload") else "")
         )
 
 
