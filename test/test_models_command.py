@@ -104,6 +104,21 @@ def test_verify_needs_no_torch(full_size: Path) -> None:
     assert "engine dkt: runs on it" in said and heavy == []
 
 
+def test_run_says_at_once_and_in_the_words_of_verify_that_nothing_is_there(tmp_path: Path, capsys) -> None:
+    program = (
+        "import sys\nfrom dkt_ros.engines import EngineOptions, load_engine\n"
+        "for name in ('dkt', 'dvd', 'depthlab', 'completion'):\n"
+        "    try: load_engine(name, EngineOptions(weights=__import__('pathlib').Path(sys.argv[1])))\n"
+        "    except FileNotFoundError as error: print(error)\n"
+        f"print('HEAVY:', *[m for m in {HEAVY!r} if m in sys.modules and m != 'cv2'])"
+    )
+    absent = tmp_path / "absent"
+    done = subprocess.run([sys.executable, "-c", program, str(absent)], capture_output=True, text=True, check=True)
+    words = f"{absent}: no such weight file or folder\n"
+    assert done.stdout == words * 4 + "HEAVY:\n"
+    assert words in verify(absent, capsys)[2]
+
+
 def test_list_finds_models_in_a_folder(full_size: Path, capsys) -> None:
     assert cli.main(["models", "list", str(full_size.parent)]) == 0
     said = capsys.readouterr().out
@@ -113,8 +128,37 @@ def test_list_finds_models_in_a_folder(full_size: Path, capsys) -> None:
 
     assert f"here: {full_size}" in block("dkt-depth-1.3b") and f"here: {full_size}" in block("wan-vae")
     assert f"here: {full_size.parent / 'dvd'}" in block("dvd-1.1")  # names and shapes do not tell 1.1 from 1.0
-    assert "here, incomplete" in block("dkt-normal-14b") and "not here" in block("depthlab")
+    assert "not here" in block("dkt-normal-14b") and "not here" in block("depthlab")  # a prompt and a codec are no 14B
+    assert "not a published size" not in said
     assert cli.main(["models", "list", str(full_size / "absent")]) == 1
+
+
+def listed(folder: Path, capsys) -> str:
+    assert cli.main(["models", "list", str(folder)]) == 0
+    said: str = capsys.readouterr().out
+    return said
+
+
+def test_list_agrees_with_verify_on_what_is_not_published(dkt: Path, capsys) -> None:
+    dvd_folder(dkt.parent / "dvd")
+    said = listed(dkt.parent, capsys)
+    assert "incomplete" not in said and "here: " not in said
+    for engine, folder in (("dkt", dkt), ("dvd", dkt.parent / "dvd")):
+        assert said.count(f"engine {engine} runs on ") == 1
+        assert f"engine {engine} runs on {folder}, which is none of these (not a published size)" in said
+        assert f"engine {engine}: runs on it" in verify(folder, capsys)[1]
+    (dkt / "dit_tiny_lora.safetensors").unlink()
+    assert "engine dkt runs on" not in listed(dkt.parent, capsys)
+    assert "dkt models fetch dkt-depth" not in verify(dkt, capsys)[1]  # it would not complete this one
+
+
+def test_list_says_what_is_begun_and_what_does_not_run(tmp_path: Path, capsys) -> None:
+    for name in ("a", "b"):
+        write_hollow(tmp_path / "dvd" / f"{name}.safetensors", dvd_shapes())
+    write_hollow(tmp_path / "dkt" / "lora.safetensors", lora_shapes(40, 5120, 13824, 128))
+    said = listed(tmp_path, capsys)
+    assert f"here, but does not run: 'dkt models verify {tmp_path / 'dvd'}' says why" in said
+    assert said.count(f"here, incomplete: {tmp_path / 'dkt'} lacks wan2.1-fun-control-14b, wan2.1-codec") == 2
 
 
 def test_what_is_missing_is_named_with_the_command_that_gets_it(full_size: Path, tmp_path: Path, capsys) -> None:
@@ -123,7 +167,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(full_size: Path,
     base = folder / "base" / "diffusion_pytorch_model.safetensors"
     base.symlink_to(full_size / "base" / base.name)
     status, said, problems = verify(folder, capsys)
-    assert status == 1 and "engine dkt: does not run on it" in said and "no codec in it" in problems
+    assert status == 1 and "engine dkt: does not run on it" in said and "lacks the codec" in problems
     assert "for dkt-depth-1.3b it lacks wan2.1-codec, dkt-lora-1.3b, prompt-depth:" in said
     assert f"dkt models fetch dkt-depth-1.3b --out {folder}" in said
     assert f"dkt models embed-prompt --text depth --encoder TEXT_ENCODER --out {folder}/prompt.safetensors" in said
@@ -159,6 +203,32 @@ def test_tiny_models_of_both_engines_run(dkt: Path, tmp_path: Path, capsys) -> N
 def test_a_part_by_itself_is_told_and_is_no_error(dkt: Path, capsys) -> None:
     status, said, _ = verify(dkt / "vae_tiny_reference.safetensors", capsys)
     assert status == 0 and "the Wan 2.1 video codec" in said and "no engine runs on it alone" in said
+
+
+def test_a_part_says_which_models_it_belongs_to_and_how_it_is_given(full_size: Path, dkt: Path, capsys) -> None:
+    for file, words in (
+        (full_size / "lora" / "TransPhy3D_depth_lora.safetensors", "it belongs to engine dkt (dkt-depth-1.3b): put"),
+        (full_size / "prompt.safetensors", "engine dkt (dkt-depth-1.3b, dkt-depth-14b, dkt-normal-14b): put it into"),
+        (dkt / "dit_tiny_lora.safetensors", "engine dkt: put it into a folder DIR with the other parts"),
+        (dkt / "vae_tiny_reference.safetensors", "engine dkt or dvd: put it into a folder"),
+        (DKT / "t5_tiny_reference.safetensors", "'dkt models embed-prompt' uses it, with its folder as --encoder"),
+    ):
+        status, said, _ = verify(file, capsys)
+        assert status == 0 and words in said, said
+        assert "dkt models list" not in said
+
+
+def test_a_pickle_beside_its_conversion_is_no_problem(dkt: Path, capsys) -> None:
+    """In a folder that runs on nothing, so that nothing else excuses it."""
+    codec = dkt.parent / "codec"
+    codec.mkdir()
+    (dkt / "vae_tiny_reference.safetensors").rename(codec / "Wan2.1_VAE.safetensors")
+    torch.save({"a": torch.zeros(2)}, codec / "Wan2.1_VAE.pth")
+    status, said, problems = verify(codec, capsys)
+    assert (status, problems) == (0, "") and "python3" not in said
+    assert "a pickle, not read: Wan2.1_VAE.safetensors is there already" in said and "can be deleted" in said
+    status, _, problems = verify(codec / "Wan2.1_VAE.pth", capsys)
+    assert status == 1 and "Wan2.1_VAE.safetensors is there already" in problems and "python3" not in problems
 
 
 def break_lora(folder: Path) -> None:
@@ -265,7 +335,10 @@ def test_the_command_for_a_pickle_converts_it(wrapper: str | None, dkt: Path, ca
 def test_nothing_there_is_said(tmp_path: Path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     assert "holds no weight files" in verify(tmp_path / "empty", capsys)[2]
-    assert "no such weight file" in verify(tmp_path / "absent", capsys)[2]
+    assert f"dkt models fetch NAME --out {tmp_path / 'empty'}" in verify(tmp_path / "empty", capsys)[2]
+    assert f"{tmp_path / 'absent'}: no such weight file or folder" in verify(tmp_path / "absent", capsys)[2]
+    (tmp_path / "README.md").write_text("# A page\n")
+    assert "README.md: not a weight file" in verify(tmp_path / "README.md", capsys)[2]
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     assert "no model that is known here" in verify(tmp_path / "other.safetensors", capsys)[2]
 
@@ -310,6 +383,20 @@ def test_a_prompt_is_embedded_into_a_file_that_the_engine_takes(encoder: Path, d
     assert load_prompt(out, 32)[2:].any() == torch.tensor(False)
     assert out.stat().st_size < 1000 and verify(dkt, capsys)[0] == 0
     assert not list(dkt.glob(".*"))
+
+
+def test_words_that_dkt_does_not_know_are_embedded_with_a_warning(encoder: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ftfy", None)  # nothing need be said of it for plain words
+    for text in ("depth", "normal"):
+        assert embed(encoder, tmp_path / "a.safetensors", text, "--precision", "float32") == 0
+        said = capsys.readouterr().err
+        assert "ftfy" not in said and "knows" not in said
+    out = tmp_path / "glass.safetensors"
+    assert embed(encoder, out, "glass", "--precision", "float32") == 0 and out.exists()
+    said = capsys.readouterr().err
+    assert "DKT knows 'depth' and 'normal' only; no engine here will take 'glass'" in said and "ftfy" not in said
+    assert embed(encoder, out, "gl\u00e4ss", "--precision", "float32") == 0
+    assert "no ftfy here" in capsys.readouterr().err
 
 
 def test_embedding_says_what_is_missing(encoder: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ from dkt_ros.commands import CommandError
 
 if TYPE_CHECKING:
     from dkt_ros.engines.catalogue import Model
+
+#: The words that DKT was trained with.
+PROMPTS = ("depth", "normal")
 
 LIST = """What there is: what it is for, size of the download, licence, source, and how it is run.
 
@@ -112,7 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from dkt_ros.engines.catalogue import MODELS
 
-    places = _places(arguments.folder) if arguments.folder else {}
+    places = _places(arguments.folder) if arguments.folder else []
     width = max(len(model.name) for model in MODELS)
     for model in MODELS:
         engine = f"engine {model.engine}" if model.engine else "part"
@@ -125,6 +129,8 @@ def _list(arguments: argparse.Namespace) -> int:
             print(f"    {model.run.format('DIR')}")
         if arguments.folder and model.holds:
             print(f"    {_whereabouts(model, places)}")
+    for words in _others(places):
+        print(words)
     print(
         "\nSizes are from papers and code, licences marked 'believed' were not checked: 'dkt models fetch' shows what "
         "the hub says before it downloads. The newest commit is noted in DIR/fetched.json; --revision sets another."
@@ -136,31 +142,64 @@ def _commit_words(revision: str) -> str:
     return f"commit {revision[:12]}" if revision else "newest commit (none is known here)"
 
 
-def _places(folder: Path) -> dict[Path, list[str]]:
-    """Names of the layouts in ``folder`` and in each folder directly below it."""
+@dataclass(frozen=True)
+class _Place:
+    """A folder, names of the layouts in it, and by engine why that does not run on it (empty: it runs)."""
+
+    path: Path
+    names: list[str]
+    problems: dict[str, str]
+
+
+def _places(folder: Path) -> list[_Place]:
+    """What is in ``folder`` and in each folder directly below it; those with nothing are left out."""
     from dkt_ros.engines.headers import CheckpointError
-    from dkt_ros.engines.inspection import names_in
+    from dkt_ros.engines.inspection import items, names_in, verdicts
 
     if not folder.is_dir():
         raise CommandError(f"{folder}: no such folder; give the one that holds your models")
-    places = {}
-    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")):
+    places = []
+    for path in (folder, *sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")):
         try:
-            places[place] = names_in(place)
+            said = verdicts(path, items(path))
+            places.append(_Place(path, names_in(path), {verdict.engine: verdict.problem for verdict in said}))
         except CheckpointError:
             continue  # nothing in there
     return places
 
 
-def _whereabouts(model: Model, places: dict[Path, list[str]]) -> str:
-    from dkt_ros.engines.catalogue import missing_parts
+def _whereabouts(model: Model, places: list[_Place]) -> str:
+    from dkt_ros.engines.catalogue import is_begun, missing_parts
 
-    lacking = {place: missing_parts(model, names) for place, names in places.items()}
-    # The smallest folder that has it all: the one above it has it too.
-    place = min(lacking, key=lambda each: (len(lacking[each]), -len(each.parts)), default=None)
-    if place is None or len(lacking[place]) == len(model.holds):
+    begun = [place for place in places if is_begun(model, place.names)]
+    if not begun:
         return "not here"
-    return f"here, incomplete: {place} lacks {', '.join(lacking[place])}" if lacking[place] else f"here: {place}"
+
+    # One that runs first, and the smallest folder that has it: the one above it has it too.
+    def rank(place: _Place) -> tuple[int, bool, int]:
+        return len(missing_parts(model, place.names)), bool(place.problems.get(model.engine)), -len(place.path.parts)
+
+    place = min(begun, key=rank)
+    lacking = missing_parts(model, place.names)
+    if lacking:
+        return f"here, incomplete: {place.path} lacks {', '.join(lacking)}"
+    if place.problems.get(model.engine):
+        return f"here, but does not run: 'dkt models verify {place.path}' says why"
+    return f"here: {place.path}"
+
+
+def _others(places: list[_Place]) -> list[str]:
+    """Where an engine runs on what is none of the published models, such as tiny weights or trained ones."""
+    from dkt_ros.engines.catalogue import MODELS, missing_parts
+
+    words = []
+    for place in places:
+        for engine in (name for name, problem in place.problems.items() if not problem):
+            published = any(model.engine == engine and not missing_parts(model, place.names) for model in MODELS)
+            below = any(place.path in each.path.parents and not each.problems.get(engine, "-") for each in places)
+            if not published and not below:
+                words.append(f"engine {engine} runs on {place.path}, which is none of these (not a published size)")
+    return words
 
 
 def _embed(arguments: argparse.Namespace) -> int:
@@ -170,11 +209,16 @@ def _embed(arguments: argparse.Namespace) -> int:
     from dkt_ros.engines.text_encoder import clean, embed
 
     text, repaired = clean(arguments.text)
-    if not repaired:
-        effect = "for plain words it changes nothing" if text.isascii() else "this text may come out differently"
-        print(f"dkt models: no ftfy here, with which the published code repairs text: {effect}", file=sys.stderr)
     if not text:
         raise CommandError("--text is empty; DKT reads 'depth' or 'normal'")
+    if text not in PROMPTS:
+        known = " and ".join(map(repr, PROMPTS))
+        print(f"dkt models: DKT knows {known} only; no engine here will take {text!r}", file=sys.stderr)
+    if not repaired and not text.isascii():  # plain words ftfy does not change
+        print(
+            "dkt models: no ftfy here, with which the published code repairs text: this text may come out differently",
+            file=sys.stderr,
+        )
     if arguments.out.suffix != ".safetensors":
         raise CommandError(f"--out {arguments.out}: must end in .safetensors, or no engine would find it")
     folder: Path = arguments.encoder

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from dkt_ros.engines.inspection import Item
 
 
+#: Of which engines a file that is not enough for one is a part, by its role.
+_ENGINES = {
+    **dict.fromkeys(("transformer", "lora", "prompt"), "dkt"),
+    **dict.fromkeys(("codec", "tiny codec"), "dkt or dvd"),
+    **dict.fromkeys(
+        ("depthlab denoiser", "depthlab reference", "depthlab mapping", "image vae", "image encoder"), "depthlab"
+    ),
+}
 #: Roles of which there are no published shapes, or none that are known here.
 _UNFIXED = ("completion", "prompt", "lora", "tiny codec", "unknown")
 
@@ -47,20 +55,36 @@ def verify(arguments: argparse.Namespace) -> int:
     if reasons:
         raise CommandError("\n".join(dict.fromkeys(reasons)))
     if not said:
-        print("a part: no engine runs on it alone; 'dkt models list' says what it belongs to")
+        for words in dict.fromkeys(_belongs(item) for item in found if item.layout and item.name != "pickle"):
+            print(f"a part: no engine runs on it alone; {words}")
     return 0
+
+
+def _belongs(item: Item) -> str:
+    """To which models a part belongs, and how it is used."""
+    from dkt_ros.engines.catalogue import belongs_to
+
+    role = item.layout.role if item.layout else ""
+    if role == "text encoder":
+        return "'dkt models embed-prompt' uses it, with its folder as --encoder"
+    models = ", ".join(belongs_to(item.name))
+    return (
+        f"it belongs to engine {_ENGINES.get(role, '')}{models and f' ({models})'}: put it into a folder DIR with the "
+        "other parts; 'dkt models verify DIR' names those that are missing, and 'dkt run' takes --weights DIR"
+    )
 
 
 def _print_remedy(engine: str, path: Path) -> None:
     """How to get what is missing of the model that is nearest to what is there."""
-    from dkt_ros.engines.catalogue import MODELS, missing_parts, next_steps
+    from dkt_ros.engines.catalogue import MODELS, is_begun, missing_parts, next_steps
     from dkt_ros.engines.inspection import names_in
 
     folder = path if path.is_dir() else path.parent
     names = names_in(folder)
-    lacking = {model: missing_parts(model, names) for model in MODELS if model.engine == engine and model.sources}
+    begun = (model for model in MODELS if model.engine == engine and is_begun(model, names))
+    lacking = {model: missing_parts(model, names) for model in begun}
     model = min(lacking, key=lambda each: len(lacking[each]), default=None)
-    if model and 0 < len(lacking[model]) < len(model.holds):
+    if model and lacking[model]:
         print(f"    for {model.name} it lacks {', '.join(lacking[model])}:")
         for step in next_steps(model, names, folder):
             print(f"    {step}")
@@ -99,9 +123,11 @@ def _compare_sums(path: Path, found: list[Item]) -> list[str]:
             if digest in KNOWN_SHA256:
                 continue
             if item.name == "taew2_1":
-                problems.append(f"{file}: not the published taew2_1, perhaps the codec of Hunyuan; fetch 'tiny-vae'")
+                again = f"remove it and 'dkt models fetch tiny-vae --out {folder}'"
+                problems.append(f"{file}: not the published taew2_1, perhaps the codec of Hunyuan; {again}")
             if file.name == "dvd_1.1.safetensors":
-                problems.append(f"{file}: by its name DVD v1.1, by its sum not; fetch 'dvd-1.1' again")
+                again = f"remove it and 'dkt models fetch dvd-1.1 --out {folder}'"
+                problems.append(f"{file}: by its name DVD v1.1, by its sum not; {again}")
     return problems
 
 

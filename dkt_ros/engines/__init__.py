@@ -134,7 +134,12 @@ def load_engine(name: str = "nano", options: EngineOptions | None = None) -> Eng
         FileNotFoundError, CheckpointError: the weights are missing, damaged, or another model's; the text says which.
         ImportError: a package of an extra is missing; the text names it.
     """
+    from dkt_ros.engines.headers import refuse_absent
+
     if name not in ENGINE_NAMES:
         raise ValueError(f"engine {name!r}: no such engine; choose one of {', '.join(ENGINE_NAMES)}")
-    engine: Engine = import_module(f"dkt_ros.engines.{name}").load(options or EngineOptions())
+    options = options or EngineOptions()
+    if options.weights is not None and name != "nano":  # nano refuses any
+        refuse_absent(options.weights)  # here, as torch takes seconds to import
+    engine: Engine = import_module(f"dkt_ros.engines.{name}").load(options)
     return engine

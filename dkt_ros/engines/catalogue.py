@@ -119,6 +119,8 @@ def _embed(text: str, file: str) -> str:
     )
 
 
+#: Parts that DKT's models of all sizes share.
+_OF_ALL_SIZES = ("wan2.1-codec", "prompt-depth", "normal/prompt-normal")
 _DEPTH = ("prompt-depth", _embed("depth", "prompt.safetensors"))
 _NORMAL = ("normal/prompt-normal", _embed("normal", "normal/prompt.safetensors"))
 _RUN = "dkt run INPUT --engine {} --weights {{}} --out OUT"
@@ -224,7 +226,8 @@ MODELS = (
     Model(
         name="tiny-vae",
         engine="",
-        words="a small decoder in its place, for dkt and dvd: fetch it into their folder",
+        words="a small decoder in its place, for dkt and dvd: fetch it into their folder; made by madebyollin/taehv, "
+        "mirrored at OzzyGT/taew2_1",
         size="about 23 MB",
         run="dkt run INPUT --engine dvd --vae tiny --weights {} --out OUT",
         holds=("taew2_1",),
@@ -273,6 +276,18 @@ def missing_parts(model: Model, names: Iterable[str]) -> list[str]:
     """Which parts of ``model`` are not among the layouts ``names``, in its own order."""
     found = set(names)
     return [part for part in model.holds if part not in found and not (part == "umt5" and "umt5-transformers" in found)]
+
+
+def is_begun(model: Model, names: Iterable[str]) -> bool:
+    """Whether the layouts ``names`` have a part of ``model`` that tells it from models of other sizes."""
+    telling = {part for part in model.holds if part not in _OF_ALL_SIZES} or {*model.holds}
+    return bool(telling & {*names})
+
+
+def belongs_to(name: str) -> list[str]:
+    """Names of the models for an engine that the layout ``name`` is a part of."""
+    parts = (name, f"normal/{name}")
+    return [model.name for model in MODELS if model.engine and any(part in model.holds for part in parts)]
 
 
 def next_steps(model: Model, names: Iterable[str], folder: Path) -> list[str]:

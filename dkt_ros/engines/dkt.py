@@ -37,7 +37,9 @@ def load(options: EngineOptions) -> DktEngine:
     steps = STEPS if options.steps is None else options.steps
     told = times(steps)
     if options.weights is None:
-        raise ValueError("engine 'dkt' needs weights: give their folder; 'dkt models fetch dkt-depth-1.3b' gets them")
+        raise ValueError(
+            "engine 'dkt' needs weights: give their folder; 'dkt models fetch dkt-depth-1.3b --out DIR' gets them"
+        )
     use_threads(options.threads)
     device, dtype = chosen(options)
     parts, pairs = find_dkt(options.weights, *tiny_roles(options))

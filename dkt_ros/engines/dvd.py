@@ -192,7 +192,9 @@ def load(options: EngineOptions) -> DvdEngine:
     mode, profile = mode_and_profile("dvd", options, PROFILES)
     rule = rule_named(options.stitching or "demo")
     if options.weights is None:
-        raise ValueError("engine 'dvd' needs weights: give its file or folder; `dkt models fetch dvd-1.1` gets them")
+        raise ValueError(
+            "engine 'dvd' needs weights: give its file or folder; 'dkt models fetch dvd-1.1 --out DIR' gets them"
+        )
     use_threads(options.threads)
     device, dtype = chosen(options)
     file = find_parts(options.weights, "dvd")["dvd"][0]

@@ -10,8 +10,9 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def key_shape_md5(shapes: Shapes) -> str:
     return hashlib.md5(",".join(sorted([*words, *shapes])).encode(), usedforsecurity=False).hexdigest()
 
 
+def refuse_absent(path: Path) -> None:
+    """Raise FileNotFoundError if there is neither file nor folder at ``path``."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such weight file or folder")
+
+
 def read_header(path: Path | str) -> Header:
     """Header of the model in ``path``: one file, an ``*.safetensors.index.json``, or any one shard of a numbered set.
 
@@ -101,15 +108,16 @@ def read_header(path: Path | str) -> Header:
             with missing shards.
     """
     path = Path(path)
+    refuse_absent(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weight file")
+        raise FileNotFoundError(f"{path}: a folder, and one weight file is needed here")
     if path.name.endswith(_INDEX):
         return _read_indexed(path)
     numbered = _NUMBERED.match(path.name)
     if not numbered:
         return _joined(path, [path])
-    stem, count = numbered[1], int(numbered[3])
-    shards = [path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors") for i in range(count)]
+    stem, total = numbered[1], int(numbered[3])
+    shards = [path.with_name(f"{stem}-{i + 1:05d}-of-{total:05d}.safetensors") for i in range(total)]
     if path not in shards:
         raise CheckpointError(f"{path}: its name counts shards wrongly ({numbered[2]} of {numbered[3]}); rename it")
     _refuse_missing(path, shards)
@@ -124,9 +132,9 @@ def refuse_pickle(path: Path) -> None:
     # A safetensors header of 640 bytes (0x280) begins with the same two bytes; its JSON comes right after the eight.
     stream = stream and first[8:] != b"{"
     if stream or first.startswith(b"PK\x03\x04") or is_pickle_name(path):
-        raise CheckpointError(
-            f"{path}: a pickle can run code when it is read and is refused; convert it: {conversion_command(path)}"
-        )
+        done = converted(path)
+        remedy = f"{words_of_converted(done)}, else rename it" if done else f"convert it: {conversion_command(path)}"
+        raise CheckpointError(f"{path}: a pickle can run code when it is read and is refused; {remedy}")
 
 
 def is_pickle_name(path: Path) -> bool:
@@ -138,18 +146,41 @@ def conversion_command(path: Path) -> str:
     """The shell command that turns a pickled state dict into safetensors; ``weights_only`` keeps it from running code.
 
     It opens the wrappers "model_state", "model" and "state_dict", drops what is no tensor, and untangles shared ones.
-    What is there already is not overwritten.
+    What is there already is not overwritten, nor what comes there before the command is given.
     """
-    goal = path.with_suffix(".safetensors")
-    if goal.exists():
-        goal = path.with_name(path.stem + "_converted.safetensors")
+    goal = next(goal for goal in _goals(path) if not goal.exists())
     script = (
-        "import sys, torch; from safetensors.torch import save_file; "
+        "import os, sys, torch; from safetensors.torch import save_file; "
+        "os.path.exists(sys.argv[2]) and sys.exit(sys.argv[2] + ': is there already'); "
         "t = torch.load(sys.argv[1], map_location='cpu', weights_only=True); "
         "t = next((t[k] for k in ('model_state', 'model', 'state_dict') if isinstance(t.get(k), dict)), t); "
         "save_file({k: v.clone().contiguous() for k, v in t.items() if torch.is_tensor(v)}, sys.argv[2])"
     )
     return f'python3 -c "{script}" {shlex.quote(str(path))} {shlex.quote(str(goal))}'
+
+
+def converted(path: Path) -> Path | None:
+    """The whole safetensors file that the conversion of the pickle ``path`` has left; None if there is none."""
+    for goal in takewhile(Path.exists, _goals(path)):
+        try:
+            _read_one(goal)
+        except (CheckpointError, OSError):
+            continue
+        return goal
+    return None
+
+
+def words_of_converted(goal: Path) -> str:
+    """What to do with a pickle that has been converted into ``goal``."""
+    return f"{goal.name} is there already and is read instead; if that was made from it, the pickle can be deleted"
+
+
+def _goals(path: Path) -> Iterator[Path]:
+    """Where the conversion of ``path`` goes, or where it goes if that is taken, and so on."""
+    if path.suffix != ".safetensors":
+        yield path.with_suffix(".safetensors")
+    yield path.with_name(f"{path.stem}_converted.safetensors")
+    yield from (path.with_name(f"{path.stem}_converted_{i}.safetensors") for i in count(2))
 
 
 def _joined(path: Path, files: list[Path]) -> Header:
@@ -189,6 +220,17 @@ def _refuse_missing(path: Path, shards: list[Path]) -> None:
         raise CheckpointError(f"{path}: {len(missing)} of {len(shards)} shards are missing: {missing[:3]}; fetch them")
 
 
+def _entries(text: bytes) -> dict[str, Any]:
+    """The JSON of a header; ValueError in words of ours, not in the parser's."""
+    if not text:
+        raise ValueError("it ends before its header does")
+    try:
+        entries: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ValueError("its header is not JSON") from error
+    return entries
+
+
 def _read_one(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
     refuse_pickle(path)
     size = path.stat().st_size
@@ -197,9 +239,13 @@ def _read_one(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, tuple[in
         if first == b"version ":
             raise CheckpointError(f"{path}: a Git LFS pointer, not the weights; 'git lfs pull', or download the file")
         length = int.from_bytes(first, "little")
-        text = file.read(length) if len(first) == 8 and length <= min(size - 8, _LARGEST_HEADER) else b""
+        brace = file.read(1)
+        if brace != b"{" and path.suffix != ".safetensors":
+            raise CheckpointError(f"{path}: not a weight file; one in the format safetensors is expected")
+        whole = len(first) == 8 and 0 < length <= min(size - 8, _LARGEST_HEADER)
+        text = brace + file.read(length - 1) if whole else b""
     try:
-        entries = json.loads(text)
+        entries = _entries(text)
         metadata = {str(k): str(v) for k, v in entries.pop("__metadata__", {}).items()}
         tensors, end = {}, 0
         for name, entry in sorted(entries.items(), key=lambda item: tuple(item[1]["data_offsets"])):

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from dkt_ros.engines.beside import attention_heads, denoise_step
 from dkt_ros.engines.dkt_parts import find_dkt
-from dkt_ros.engines.headers import CheckpointError, Header, read_header
+from dkt_ros.engines.headers import (
+    CheckpointError,
+    Header,
+    converted,
+    read_header,
+    refuse_absent,
+    words_of_converted,
+)
 from dkt_ros.engines.layouts import Layout, identify
 from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts, pickles, weight_files
 
@@ -52,11 +59,13 @@ def items(path: Path) -> list[Item]:
         FileNotFoundError: there is nothing.
         CheckpointError: no weights in the folder.
     """
+    refuse_absent(path)
     if not path.is_dir():
         return [_item(path)]
     below = path / NORMALS_FOLDER
-    files = [*_files(path), *pickles(path), *_files(below), *pickles(below)]
-    return [_item(file) for file in files or weight_files(path)]
+    found = [_item(file) for file in (*_files(path), *_files(below))]
+    left = [_pickle(file) for file in (*pickles(path), *pickles(below))]
+    return [*found, *left] or [_item(file) for file in weight_files(path)]
 
 
 def verdicts(path: Path, found: list[Item]) -> list[Verdict]:
@@ -103,6 +112,15 @@ def _item(path: Path) -> Item:
         return Item(path, header.files, layout, layout.refusal, sum(file.stat().st_size for file in header.files))
     except CheckpointError as error:
         return Item(path, (path,), None, str(error), path.stat().st_size)
+
+
+def _pickle(path: Path) -> Item:
+    """One that has been converted is in nobody's way."""
+    goal = converted(path)
+    if goal is None:
+        return _item(path)
+    layout = Layout("unknown", "pickle", f"a pickle, not read: {words_of_converted(goal)}")
+    return Item(path, (path,), layout, "", path.stat().st_size)
 
 
 def _check_dkt(path: Path) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dkt_ros.engines.beside import attention_heads, config_beside, denoise_step
-from dkt_ros.engines.headers import CheckpointError, conversion_command, is_pickle_name, read_header
+from dkt_ros.engines.headers import (
+    CheckpointError,
+    conversion_command,
+    converted,
+    is_pickle_name,
+    read_header,
+    refuse_absent,
+)
 from dkt_ros.engines.layouts import Layout, identify
 from dkt_ros.engines.lora import check_base, read_lora
 
@@ -16,21 +23,53 @@ NORMALS_FOLDER = "normal"
 #: Between the latents of DepthLab's image VAE and its networks' units.
 LATENT_SCALE = 0.18215
 
-#: Where each part comes from, and a word in the published name of its pickle.
+#: What each part is published as, how it is got, and a word in the published name of its pickle.
 _SOURCES = {
-    "transformer": ("diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or 14B)", "dit"),
-    "codec": ("Wan2.1_VAE.pth of Wan-AI/Wan2.1-T2V-1.3B, converted; or 'dkt models fetch wan-vae'", "vae"),
-    "lora": ("from 'dkt models fetch dkt-depth-1.3b', dkt-depth-14b or dkt-normal-14b", "lora"),
-    "prompt": ("made by 'dkt models embed-prompt'", "prompt"),
-    "dvd": ("model.safetensors or dvd_1.1.safetensors of FayeHongfeiZhang/DVD; 'dkt models fetch dvd-1.1'", "dvd"),
-    "tiny codec": ("taew2_1.safetensors of madebyollin/taehv; 'dkt models fetch tiny-vae'", "taew2_1"),
-    "depthlab denoiser": ("denoising_unet.pth of Johanan0528/DepthLab, converted", "denoising"),
-    "depthlab reference": ("reference_unet.pth of Johanan0528/DepthLab, converted", "reference"),
-    "depthlab mapping": ("mapping_layer.pth of Johanan0528/DepthLab, converted", "mapping"),
-    "image vae": ("vae/diffusion_pytorch_model.safetensors of prs-eth/marigold-depth-v1-0", "vae"),
-    "image encoder": ("model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "clip"),
-    "text encoder": ("from 'dkt models fetch text-encoder'", "t5"),
-    "completion": ("what 'dkt train' wrote", "weights"),
+    "transformer": (
+        "diffusion_pytorch_model.safetensors of alibaba-pai/Wan2.1-Fun-1.3B-Control (or 14B)",
+        "'dkt models fetch dkt-depth-1.3b --out DIR' (or dkt-depth-14b)",
+        "dit",
+    ),
+    "codec": (
+        "Wan2.1_VAE of Wan-AI/Wan2.1-T2V-1.3B, as safetensors",
+        "'dkt models fetch wan-vae --out DIR'",
+        "vae",
+    ),
+    "lora": (
+        "the LoRA of Daniellesry/DKT-Depth-1-3B-v1.1 (or DKT-Depth-14B, DKT-Normal-14B)",
+        "'dkt models fetch dkt-depth-1.3b --out DIR' (or dkt-depth-14b, dkt-normal-14b)",
+        "lora",
+    ),
+    "prompt": (
+        "the embedding of the word depth (in normal/: normal)",
+        "'dkt models embed-prompt --text depth --encoder TEXT_ENCODER --out DIR/prompt.safetensors'",
+        "prompt",
+    ),
+    "dvd": (
+        "dvd_1.1.safetensors or model.safetensors of FayeHongfeiZhang/DVD",
+        "'dkt models fetch dvd-1.1 --out DIR' (or dvd-1.0)",
+        "dvd",
+    ),
+    "tiny codec": (
+        "taew2_1.safetensors, made by madebyollin/taehv, mirrored at OzzyGT/taew2_1",
+        "'dkt models fetch tiny-vae --out DIR'",
+        "taew2_1",
+    ),
+    "depthlab denoiser": ("denoising_unet.pth of Johanan0528/DepthLab, converted", "", "denoising"),
+    "depthlab reference": ("reference_unet.pth of Johanan0528/DepthLab, converted", "", "reference"),
+    "depthlab mapping": ("mapping_layer.pth of Johanan0528/DepthLab, converted", "", "mapping"),
+    "image vae": (
+        "vae/diffusion_pytorch_model.safetensors of prs-eth/marigold-depth-v1-0",
+        "'dkt models fetch depthlab --out DIR'",
+        "vae",
+    ),
+    "image encoder": (
+        "model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        "'dkt models fetch depthlab --out DIR'",
+        "clip",
+    ),
+    "text encoder": ("UMT5-XXL of Wan-AI/Wan2.1-T2V-1.3B", "'dkt models fetch text-encoder --out DIR'", "t5"),
+    "completion": ("what 'dkt train' wrote", "", "weights"),
 }
 
 
@@ -80,7 +119,7 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
             for files in found.values()
             for file, layout in files
         ]
-        raise CheckpointError(_missing(path, missing[0], others))
+        raise CheckpointError(_missing(path, missing[0], others, len(roles) > 1))
     return parts
 
 
@@ -96,12 +135,14 @@ def weight_files(path: Path | str) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such weight file or folder")
+    refuse_absent(path)
     everything = _below(path)
     files = [file for file in everything if file.name.endswith(".safetensors")]
     if not files and not any(is_pickle_name(file) for file in everything):
-        raise CheckpointError(f"{path}: holds no weight files (*.safetensors); fetch them with 'dkt models fetch NAME'")
+        raise CheckpointError(
+            f"{path}: holds no weight files (*.safetensors); see 'dkt models list', and get them with "
+            f"'dkt models fetch NAME --out {path}'"
+        )
     indices = [file for file in everything if file.name.endswith(".safetensors.index.json")]
     shards: set[Path] = set()
     for index in indices:
@@ -170,10 +211,12 @@ def _below(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _missing(path: Path, role: str, others: list[str]) -> str:
-    source, word = _SOURCES.get(role, ("the published file", role))
-    text = f"{path}: no {role} in it; it is {source}"
-    refused = pickles(path)
+def _missing(path: Path, role: str, others: list[str], several: bool) -> str:
+    source, fetched, word = _SOURCES.get(role, ("the published file", "", role))
+    text = f"{path}: it lacks the {role}: {source}{f'; {fetched}' if fetched else ''}"
+    if several and path.is_file():
+        text += ". Give the folder that holds all parts, not one file"
+    refused = [file for file in pickles(path) if not converted(file)]
     likely = [file for file in refused if word in file.name.lower()] or refused
     if likely:
         text += f". Pickles are not read; if it is {likely[0].name}, convert it: {conversion_command(likely[0])}"

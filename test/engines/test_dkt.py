@@ -618,7 +618,7 @@ def test_normals_alone_are_refused_with_what_is_missing(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"LoRA for normals, and there is none for depth"):
         load(options(folder))
     (folder / "DKT_normal_lora.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="no lora in it"):
+    with pytest.raises(CheckpointError, match="lacks the lora"):
         load(options(with_normals(folder)))
 
 

@@ -310,6 +310,23 @@ def test_a_header_that_cannot_be_is_refused(tmp_path, text):
         read_header(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("first", [b"# A page\n", b"\0\0\0\x20ftypisom", b""], ids=["page", "mp4", "empty"])
+def test_what_was_never_weights_is_told_from_what_was_cut_off(tmp_path, first):
+    (tmp_path / "README.md").write_bytes(first)
+    with pytest.raises(CheckpointError, match=r"README.md: not a weight file; .*safetensors is expected$"):
+        read_header(tmp_path / "README.md")
+    write_raw(tmp_path / "whole", b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"\0" * 4)
+    whole = (tmp_path / "whole").read_bytes()
+    for length, words in ((30, "it ends before its header does"), (len(whole) - 1, "truncated: ")):
+        (tmp_path / "some").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=f"{words}.*fetch or copy it again"):
+            read_header(tmp_path / "some")
+    (tmp_path / "a.safetensors").write_bytes(first)  # by its name it should be one
+    with pytest.raises(CheckpointError, match=r"not safetensors .*fetch or copy it again") as caught:
+        read_header(tmp_path / "a.safetensors")
+    assert "Expecting" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 200_000, '{"weight_map": {"a": "../a.safetensors"}}', '{"weight_map": {"a": "/a"}}']
 )

@@ -12,7 +12,8 @@ pytest.importorskip("diffusers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from dkt_ros.engines.headers import CheckpointError, conversion_command  # noqa: E402
+from dkt_ros.engines.headers import CheckpointError, conversion_command, converted  # noqa: E402
+from dkt_ros.engines.layouts import identify  # noqa: E402
 from dkt_ros.engines.parts import find_parts, pickles, weight_files  # noqa: E402
 from dkt_ros.engines.weights import load_codec  # noqa: E402
 from test.engines.published import (  # noqa: E402
@@ -47,7 +48,7 @@ def test_parts_are_found_by_what_they_are_wherever_they_lie(folder):
 def test_a_file_is_a_folder_of_one(folder, tmp_path):
     file = dvd_folder(tmp_path / "dvd") / "model.safetensors"
     assert find_parts(file, "dvd", optional=["codec"]) == {"dvd": [file], "codec": []}
-    with pytest.raises(CheckpointError, match=r"no codec in it.*Wan2.1_VAE.*Found: dit_tiny_reference"):
+    with pytest.raises(CheckpointError, match=r"lacks the codec.*Wan2.1_VAE.*Found: dit_tiny_reference"):
         find_parts(folder / "dit_tiny_reference.safetensors", "transformer", "codec")
 
 
@@ -84,7 +85,9 @@ def test_a_missing_part_is_named_with_its_source(folder, role):
     for file in list(folder.iterdir()):
         if find_parts(file, optional=[role])[role]:
             file.unlink()
-    with pytest.raises(CheckpointError, match=f"no {role} in it; it is .*Found: "):
+    with pytest.raises(
+        CheckpointError, match=f"lacks the {role}: .*dkt models (fetch .*--out DIR|embed-prompt .*--out DIR/).*Found: "
+    ):
         find_parts(folder, *ROLES)
 
 
@@ -153,9 +156,47 @@ def test_a_pickle_that_may_be_the_missing_part_is_named_with_a_command_that_conv
     assert load_codec(found).config.base_dim == 4
 
 
+def test_the_command_for_a_pickle_overwrites_nothing(tmp_path):
+    file, good = tmp_path / "Wan2.1_VAE.pth", tmp_path / "Wan2.1_VAE.safetensors"
+    torch.save({"a": torch.ones(1)}, file)
+    early = conversion_command(file).replace("python3", sys.executable, 1)
+    save_file({"b": torch.zeros(2)}, good)  # comes there before the command is given
+    done = subprocess.run(early, shell=True, capture_output=True, text=True)
+    assert done.returncode == 1 and f"{good}: is there already" in done.stderr
+    for name in ("Wan2.1_VAE_converted", "Wan2.1_VAE_converted_2"):
+        goal = tmp_path / f"{name}.safetensors"
+        command = conversion_command(file)
+        assert command.endswith(f" {goal}")
+        subprocess.run(command.replace("python3", sys.executable, 1), shell=True, check=True)
+        assert load_file(goal).keys() == {"a"}
+    assert load_file(good).keys() == {"b"}
+
+
+def test_a_pickle_beside_its_conversion_can_go(tmp_path):
+    file, goal = tmp_path / "dit.pth", tmp_path / "dit.safetensors"
+    torch.save({"a": torch.ones(1)}, file)
+    goal.write_bytes(b"\x10")  # a conversion that was interrupted is none
+    assert converted(file) is None
+    save_file({"a": torch.ones(1)}, goal)
+    assert converted(file) == goal
+    with pytest.raises(CheckpointError) as caught:
+        identify(file)
+    assert "dit.safetensors is there already" in str(caught.value) and "python3" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="lacks the transformer") as caught:
+        find_parts(tmp_path, "transformer")
+    assert "convert it" not in str(caught.value)
+
+
+def test_one_part_is_not_enough_for_an_engine_of_several(folder):
+    with pytest.raises(CheckpointError, match=r"lacks the transformer.*Give the folder that holds all parts"):
+        find_parts(folder / "dit_tiny_lora.safetensors", *ROLES)
+
+
 def test_a_folder_of_pickles_alone_says_how_to_convert_them(tmp_path):
     torch.save({"conv_in.weight": torch.zeros(1)}, tmp_path / "denoising_unet.pth")
-    with pytest.raises(CheckpointError, match=r"no depthlab denoiser.*denoising_unet.pth, convert it: .*weights_only"):
+    with pytest.raises(
+        CheckpointError, match=r"lacks the depthlab denoiser: .*denoising_unet.pth, convert it: .*weights_only"
+    ):
         find_parts(tmp_path, "depthlab denoiser")
     assert weight_files(tmp_path) == []
 
