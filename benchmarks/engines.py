@@ -118,6 +118,8 @@ class Pair:
         twin = copy.deepcopy(self.transformer)
         self.folded = FoldedTransformer(twin, self.times, text, self.image, attention, compiled)
         self.ours = WanCodec(copy.deepcopy(self.codec), device, dtype, compiled)
+        #: GB of an encoder and a decoder in the middle of a recording.
+        self.remembered = (0.0, 0.0)
 
     def plain_encode(self, video: Tensor) -> Tensor:
         moments = self.codec.encode(video.to(self.dtype)).latent_dist.mode().float()
@@ -154,23 +156,32 @@ class Pair:
         return latents
 
     def stages(self, profile: Profile, video: Tensor) -> list[Stage]:
-        """Encode, denoise and decode one clip in the middle of a recording."""
+        """Encode, denoise and decode one clip in the middle of a recording.
+
+        Ours keep what the engines keep: the encoder goes on, and so does the decoder of joined windows; the decoder of
+        other clips is kept as it was before, for the next one.
+        """
         latents = torch.empty(1, 16, 1 + (profile.frames - 1) // 4, video.shape[3] // 8, video.shape[4] // 8)
         latents = latents.normal_().to(self.device)
         encoder, decoder = self.ours.encoder(), self.ours.decoder()
         encoder.push(video[:, :, :9])
         decoder.push(latents[:, :, :3])
+        self.remembered = remembered(encoder), remembered(decoder)
         fresh, decoded = video[:, :, profile.overlap :], latents
         if profile.joined:
             decoded = latents[:, :, -(profile.fresh // 4) :]
+
+        def decode() -> Tensor:
+            return (decoder if profile.joined else decoder.copy()).push(decoded)
+
         return [
-            Stage("encode", lambda: self.plain_encode(video), lambda: encoder.copy().push(fresh)),
+            Stage("encode", lambda: self.plain_encode(video), lambda: encoder.push(fresh)),
             Stage(
                 "denoise",
                 lambda: self.plain_denoise(latents, profile.steps),
                 lambda: self.folded_denoise(latents, profile.steps),
             ),
-            Stage("decode", lambda: self.plain_decode(latents), lambda: decoder.copy().push(decoded)),
+            Stage("decode", lambda: self.plain_decode(latents), decode),
         ]
 
     def difference(self, profile: Profile, video: Tensor) -> tuple[float, float]:
@@ -193,13 +204,13 @@ def _as_loaded(transformer: Any, dtype: torch.dtype) -> Any:
 class LiveBytes(TorchDispatchMode):
     """The most bytes that tensors met inside held at once; no allocator, no kernels' scratch space.
 
-    What was there before counts from when it is first viewed: weights of products do, filters of convolutions do not.
+    What was there before counts from when it is first viewed, but for the weights of ``modules``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: Any) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._known: set[int] = set()
+        self._known = set(storages(*modules))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -272,12 +283,21 @@ def peak(stages: list[Stage], device: torch.device) -> float | None:
 
 def weight_bytes(*modules: Any) -> float:
     """GB of parameters and buffers, each storage once."""
-    storages = {
+    return sum(storages(*modules).values()) / 1e9
+
+
+def storages(*modules: Any) -> dict[int, int]:
+    """Bytes of parameters and buffers by storage."""
+    return {
         each.untyped_storage()._cdata: each.untyped_storage().nbytes()
         for module in modules
         for each in (*module.parameters(), *module.buffers())
     }
-    return sum(storages.values()) / 1e9
+
+
+def remembered(stream: Any) -> float:
+    """GB that a codec's stream carries on."""
+    return sum(each.untyped_storage().nbytes() for each in stream._memory if isinstance(each, Tensor)) / 1e9
 
 
 def measure(size: tuple[int, int], layers: int, device: torch.device, compiled: bool, rounds: int) -> list[str]:
@@ -333,8 +353,11 @@ def count(size: tuple[int, int]) -> list[str]:
         if family not in pairs:
             pairs = {family: Pair(family, LAYERS["real"], device, torch.bfloat16, compiled=False)}
         pair = pairs[family]
-        rows = [["stage", "plain, TFLOP per new frame", "ours", "ratio", "plain, GB at most", "ours"]]
+        rows = [["stage", "plain, TFLOP per new frame", "ours", "ratio", "plain, GB at most", "ours", "ours in all"]]
         total = [0.0, 0.0]
+        plain_nets = pair.transformer, pair.codec
+        our_nets = pair.folded, pair.ours.encode_piece.net, pair.ours.decode_piece.net
+        weights = weight_bytes(*our_nets)
         # One step is counted, and is like any other.
         once = replace(profile, steps=1)
         with torch.no_grad():
@@ -344,10 +367,14 @@ def count(size: tuple[int, int]) -> list[str]:
                 counts = [often * operations(run) / profile.fresh for run in (stage.plain, stage.ours)]
                 total = [a + b for a, b in zip(total, counts, strict=True)]
                 live = []
-                for run in (stage.plain, stage.ours):
-                    with fused_attention(), LiveBytes() as bytes_:
+                for run, nets in ((stage.plain, plain_nets), (stage.ours, our_nets)):
+                    with fused_attention(), LiveBytes(*nets) as bytes_:
                         run()
                     live.append(bytes_.most / 1e9)
+                # What the stage itself does not see: the encoder's memory, the decoder's.
+                own = {"encode": pair.remembered[0], "decode": pair.remembered[1]}
+                idle = sum(pair.remembered) - own.get(stage.name, 0.0)
+                live.append(weights + idle + live[1])
                 rows.append(
                     [
                         stage.name,
@@ -356,11 +383,11 @@ def count(size: tuple[int, int]) -> list[str]:
                         *(f"{each:.2f}" for each in live),
                     ]
                 )
-        rows.append(["all", *(f"{each:.3f}" for each in total), f"{total[0] / total[1]:.2f}", "", ""])
-        weights = f"Weights: plain {weight_bytes(pair.transformer, pair.codec):.2f} GB, ours "
-        weights += f"{weight_bytes(pair.folded, pair.ours.encode_piece.net, pair.ours.decode_piece.net):.2f} GB."
+        rows.append(["all", *(f"{each:.3f}" for each in total), f"{total[0] / total[1]:.2f}", "", "", ""])
+        said = f"Weights: plain {weight_bytes(*plain_nets):.2f} GB, ours {weights:.2f} GB; only in the last column. "
+        said += "Remembered: encoder {:.2f} GB, decoder {:.2f} GB.".format(*pair.remembered)
         lines = [f"### {profile.name}: {profile.frames} frames, {profile.overlap} shared, {profile.steps} steps"]
-        sections.append("\n\n".join([*lines, markdown(rows), weights]))
+        sections.append("\n\n".join([*lines, markdown(rows), said]))
         print(sections[-1], flush=True)
     return sections
 

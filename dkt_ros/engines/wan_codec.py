@@ -7,6 +7,9 @@ mean minus the codec's mean, divided by its standard deviation, per channel; flo
 diffusers' modules take the features that a causal convolution remembers as a list, and write the new ones into it. Here
 every stream has a list of its own, so a codec has no state and threads may share it; no tensor in a list is ever
 written into, so a copy of a stream costs nothing.
+
+The networks' large pictures, before the encoder first halves their number and after the decoder last doubles it, pass
+two frames at a time: nothing there looks at more than the two frames before, which are remembered anyway.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanUpBlock, patchify, unpatchify
 from torch import Tensor, nn
 
 from dkt_ros.engines.wan import CHUNK, check_grid
-from dkt_ros.engines.wan_convolutions import lighter
+from dkt_ros.engines.wan_convolutions import Memory, lighter, remembering
 
-#: What a causal network remembers of earlier frames, one entry per convolution.
-_Memory = list[Any]
+#: Frames of a large picture that are in the works at once: as many as Winograd's convolution takes.
+PAIR = 2
 
 
 class WanCodec:
@@ -55,8 +59,8 @@ class WanCodec:
         self._mean = self._per_channel(sizes.latents_mean)
         self._std = self._per_channel(sizes.latents_std)
         self._quant, self._post_quant = module.quant_conv, module.post_quant_conv
-        self.encode_piece = _Piece(lighter(module.encoder, self.channels_last), compiled)
-        self.decode_piece = _Piece(lighter(module.decoder, self.channels_last), compiled)
+        self.encode_piece = _Piece(lighter(module.encoder, self.channels_last), _encoding, compiled)
+        self.decode_piece = _Piece(lighter(module.decoder, self.channels_last), _decoding, compiled)
         self._slots = dict(module._cached_conv_counts)
 
     def encode(self, video: Tensor) -> Tensor:
@@ -108,7 +112,7 @@ class WanCodec:
 class EncoderStream:
     """Frames of one recording, oldest first, each encoded once."""
 
-    def __init__(self, codec: WanCodec, memory: _Memory, pieces: int = 0) -> None:
+    def __init__(self, codec: WanCodec, memory: Memory, pieces: int = 0) -> None:
         self._codec, self._memory, self._pieces = codec, memory, pieces
 
     @torch.no_grad()
@@ -136,7 +140,7 @@ class EncoderStream:
 class DecoderStream:
     """Latents of one recording, oldest first, each decoded once."""
 
-    def __init__(self, codec: WanCodec, memory: _Memory, pieces: int = 0) -> None:
+    def __init__(self, codec: WanCodec, memory: Memory, pieces: int = 0) -> None:
         self._codec, self._memory, self._pieces = codec, memory, pieces
 
     @torch.no_grad()
@@ -148,7 +152,7 @@ class DecoderStream:
         frames = []
         for latent in latents.split(1, dim=2):
             piece = codec.prepare_latents(latent)
-            out = codec.decode_piece(piece, self._memory, self._pieces, first_chunk=not self._pieces)
+            out = codec.decode_piece(piece, self._memory, self._pieces)
             self._pieces += 1
             frames.append(codec.finish_video(out))
         return torch.cat(frames, dim=2)
@@ -158,22 +162,82 @@ class DecoderStream:
         return DecoderStream(self._codec, list(self._memory), self._pieces)
 
 
+#: (input, memory, whether it is a stream's first piece) -> output.
+_Run = Callable[[Tensor, Memory, bool], Tensor]
+
+
 class _Piece:
     """One call of a causal network: (input, memory, how many pieces came before) -> output; updates the list."""
 
     #: Pieces until every convolution remembers as much as it ever will.
     FILLING = 2
 
-    def __init__(self, net: Any, compiled: bool) -> None:
-        def run(x: Tensor, memory: _Memory, **options: bool) -> Tensor:
-            # Changed in place, so that an old feature is freed when its successor is there.
-            answer: Tensor = net(x, feat_cache=memory, feat_idx=[0], **options)
-            return answer
-
+    def __init__(self, net: Any, way: Callable[[Any], _Run], compiled: bool) -> None:
         self.net = net
-        self._run: Callable[..., Tensor] = run
-        self._steady = torch.compile(run, dynamic=False) if compiled else run
+        self._run = way(net)
+        self._steady: _Run = torch.compile(self._run, dynamic=False) if compiled else self._run
 
-    def __call__(self, x: Tensor, memory: _Memory, earlier: int, **options: bool) -> Tensor:
+    def __call__(self, x: Tensor, memory: Memory, earlier: int) -> Tensor:
         run = self._run if earlier < self.FILLING else self._steady
-        return run(x, memory, **options)
+        # Changed in place, so that an old feature is freed when its successor is there.
+        return run(x, memory, not earlier)
+
+
+def _encoding(net: Any) -> _Run:
+    """``WanEncoder3d``, in pairs as far as the first layer that makes one frame of two."""
+    blocks = list(net.down_blocks)
+    halving = [index for index, block in enumerate(blocks) if _resamples(block, "downsample3d")]
+    large = halving[0] + 1 if halving else len(blocks)
+
+    def run(x: Tensor, memory: Memory, first: bool) -> Tensor:
+        slot, pairs = [0], []
+        # A copy, for the memory keeps it and the frames may be the caller's.
+        y = remembering(net.conv_in, x.clone(), memory, slot)
+        start = slot[0]
+        for pair in y.split(PAIR, dim=2):
+            slot = [start]
+            for block in blocks[:large]:
+                pair = block(pair, feat_cache=memory, feat_idx=slot)
+            pairs.append(pair)
+        y = torch.cat(pairs, dim=2)
+        for block in (*blocks[large:], net.mid_block):
+            y = block(y, feat_cache=memory, feat_idx=slot)
+        return _head(net, y, memory, slot)
+
+    return run
+
+
+def _decoding(net: Any) -> _Run:
+    """``WanDecoder3d``, in pairs after the last block that makes two frames of one."""
+    blocks = list(net.up_blocks)
+    doubling = [index for index, block in enumerate(blocks) if _resamples(block, "upsample3d")]
+    small = doubling[-1] + 1 if doubling else 0
+    # A block's own layers, for a call of the block would hold its input until the end.
+    large = [
+        layer
+        for block in blocks[small:]
+        for layer in ((*block.resnets, *(block.upsamplers or ())) if isinstance(block, WanUpBlock) else (block,))
+    ]
+
+    def run(x: Tensor, memory: Memory, first: bool) -> Tensor:
+        slot, pairs = [0], []
+        y = net.mid_block(remembering(net.conv_in, x, memory, slot), feat_cache=memory, feat_idx=slot)
+        for block in blocks[:small]:
+            y = block(y, feat_cache=memory, feat_idx=slot, first_chunk=first)
+        start = slot[0]
+        for pair in y.split(PAIR, dim=2):
+            slot = [start]
+            for layer in large:
+                pair = layer(pair, feat_cache=memory, feat_idx=slot)
+            pairs.append(_head(net, pair, memory, slot))
+        return torch.cat(pairs, dim=2)
+
+    return run
+
+
+def _head(net: Any, x: Tensor, memory: Memory, slot: list[int]) -> Tensor:
+    return remembering(net.conv_out, F.silu(net.norm_out(x), inplace=True), memory, slot)
+
+
+def _resamples(block: Any, mode: str) -> bool:
+    return any(isinstance(each, WanResample) and each.mode == mode for each in block.modules())

@@ -9,6 +9,7 @@ Shapes: (B, C, T, H, W) as in diffusers; "frames" are its T. Nothing here keeps 
 * A nearest-neighbour doubling followed by a 3x3 convolution reads every pixel up to four times: four 2x2 convolutions
   of the small picture, one for each pixel of the doubled one, have 16 products where that has 36.
 * RMS norm over channels: the norm in float32, the quotient rounded before the gain.
+* A residual block works in place where it can, and remembers two frames without a copy of them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, WanRMS_norm
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanCausalConv3d,
+    WanResample,
+    WanResidualBlock,
+    WanRMS_norm,
+)
 from torch import Tensor, nn
+
+#: What a causal network remembers of earlier frames, one entry per convolution.
+Memory = list[Any]
 
 
 def lighter(net: Any, channels_last: bool = False) -> Any:
@@ -39,7 +48,48 @@ def lighter(net: Any, channels_last: bool = False) -> Any:
                 setattr(module, name, ChannelNorm(child))
         if isinstance(module, WanResample) and module.mode.startswith("upsample"):
             setattr(module, "resample", Doubling(module.resample[1], channels_last))  # noqa: B010
+    for module in list(shared.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, WanResidualBlock):
+                setattr(module, name, Residual(child))
     return shared
+
+
+def remembering(layer: Any, x: Tensor, memory: Memory, slot: list[int]) -> Tensor:
+    """A causal 3x3x3 convolution that goes on from earlier frames.
+
+    Args:
+        layer: called with (x, what is remembered).
+        x: (B, C, T, H, W), any T; kept by the memory if T is 1 or 2, so not to be written into afterwards.
+        memory: its entry ``slot[0]`` is None, or up to two frames before x; it becomes the last two frames so far.
+        slot: moves on by one.
+    """
+    before = memory[slot[0]]
+    kept = x if x.shape[2] <= 2 else x[:, :, -2:].clone()
+    if x.shape[2] == 1 and before is not None:
+        kept = torch.cat((before[:, :, -1:], x), dim=2)
+    out: Tensor = layer(x, before)
+    memory[slot[0]] = kept
+    slot[0] += 1
+    return out
+
+
+class Residual(nn.Module):
+    """``WanResidualBlock`` with a memory, in as few tensors as possible: (B, C, T, H, W) -> (B, C', T, H, W)."""
+
+    def __init__(self, block: WanResidualBlock) -> None:
+        super().__init__()
+        self.norm1, self.conv1, self.norm2, self.conv2 = block.norm1, block.conv1, block.norm2, block.conv2
+        self.shortcut = block.conv_shortcut
+
+    def forward(self, x: Tensor, feat_cache: Memory, feat_idx: list[int]) -> Tensor:
+        past = self.shortcut(x)
+        # One name throughout, so that nothing outlives its use.
+        x = F.silu(self.norm1(x), inplace=True)
+        x = remembering(self.conv1, x, feat_cache, feat_idx)
+        x = F.silu(self.norm2(x), inplace=True)
+        x = remembering(self.conv2, x, feat_cache, feat_idx)
+        return x.add_(past)
 
 
 class CausalConvolution(nn.Module):
@@ -80,7 +130,8 @@ class CausalConvolution(nn.Module):
 
     def _product(self, index: int, frames: Sequence[Tensor], bias: Tensor | None = None) -> Tensor:
         """n frames (B, C, H, W) -> (B n, C', H, W)."""
-        return F.conv2d(torch.stack(list(frames), dim=1).flatten(0, 1), self.filters[index], bias, padding=1)
+        batch = frames[0] if len(frames) == 1 else torch.stack(list(frames), dim=1).flatten(0, 1)
+        return F.conv2d(batch, self.filters[index], bias, padding=1)
 
 
 class Doubling(nn.Module):
@@ -107,13 +158,12 @@ class Doubling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frames, _, height, width = x.shape
         padded = F.pad(x, (1, 1, 1, 1))
-        phases = [
-            F.conv2d(padded[:, :, i : i + height + 1, j : j + width + 1], self.filters[2 * i + j], self.bias)
-            for i in range(2)
-            for j in range(2)
-        ]
-        doubled = torch.stack(phases, dim=-1).view(frames, -1, height, width, 2, 2)
-        return doubled.permute(0, 1, 2, 4, 3, 5).reshape(frames, -1, 2 * height, 2 * width)
+        doubled = x.new_empty(frames, self.filters[0].shape[0], 2 * height, 2 * width)
+        for i in range(2):
+            for j in range(2):
+                part = padded[:, :, i : i + height + 1, j : j + width + 1]
+                doubled[:, :, i::2, j::2] = F.conv2d(part, self.filters[2 * i + j], self.bias)
+        return doubled
 
 
 class ChannelNorm(nn.Module):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from dkt_ros.engines.wan_codec import WanCodec  # noqa: E402
-from dkt_ros.engines.wan_convolutions import CausalConvolution, lighter  # noqa: E402
+from dkt_ros.engines.wan_convolutions import CausalConvolution, Residual, lighter  # noqa: E402
 from dkt_ros.engines.weights import load_codec, load_dvd  # noqa: E402
 from test.engines.published import DKT, DVD, dvd_folder  # noqa: E402
 
@@ -123,6 +123,43 @@ def test_threads_share_a_codec(codec):
     for each in threads:
         each.join()
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_it_equals_the_plain_module(vae, codec):
+    whole = video(17, 32, 40)
+    with torch.no_grad():
+        raw = vae.encode(whole).latent_dist.mode()
+        latents = codec.encode(whole)
+        torch.testing.assert_close(latents, (raw - codec._mean) / codec._std, rtol=0, atol=1e-5)
+        torch.testing.assert_close(codec.decode(latents), vae.decode(raw).sample, rtol=0, atol=1e-4)
+
+
+def test_large_pictures_pass_two_at_a_time(vae):
+    codec = WanCodec(vae, "cpu", torch.float32)
+    seen = {"encoder": set(), "decoder": set()}
+    for name, piece in (("encoder", codec.encode_piece), ("decoder", codec.decode_piece)):
+        for module in piece.net.modules():
+            if isinstance(module, Residual):
+                module.register_forward_pre_hook(lambda _, given, n=name: seen[n].add(given[0].shape[2:]))
+    codec.decode(codec.encode(video(9, 32, 48)))
+    # One frame in a stream's first piece, four in every other; a quarter of them where a picture is a latent.
+    large = {(frames, *size) for frames in (1, 2) for size in ((32, 48), (16, 24))}
+    small = {(1, 8, 12), (2, 8, 12), (1, 4, 6)}
+    assert seen == {"encoder": large | small, "decoder": large | small}
+
+
+def test_a_stream_keeps_nothing_of_the_callers(codec):
+    whole = video(9)
+    latents = codec.encode(whole)
+    frames = codec.decode(latents)
+    stream, given = codec.encoder(), whole[:, :, :1].contiguous()
+    first = stream.push(given)
+    given.zero_()
+    assert torch.equal(torch.cat([first, stream.push(whole[:, :, 1:])], dim=2), latents)
+    stream, given = codec.decoder(), latents[:, :, :1].contiguous()
+    first = stream.push(given)
+    given.zero_()
+    assert torch.equal(torch.cat([first, stream.push(latents[:, :, 1:])], dim=2), frames)
 
 
 @pytest.mark.parametrize("sizes", [SMALL, HALF], ids=["patches", "pairs of frames"])
