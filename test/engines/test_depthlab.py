@@ -339,7 +339,7 @@ WIDER_MAPPING = {"mapping_layer.weight": torch.zeros(32, 32), "mapping_layer.bia
     [
         ("reference_unet", {"mid_block.resnets.0.norm1.bias": None}, "1 missing"),
         ("denoising_unet", {"conv_in.bias": torch.zeros(31)}, "1 of another shape"),
-        ("mapping_layer", {"mapping_layer.bias": None}, "no depthlab mapping"),
+        ("mapping_layer", {"mapping_layer.bias": None}, "lacks the depthlab mapping"),
         ("mapping_layer", {"mapping_layer.bias": torch.zeros(32)}, "not square"),
         ("mapping_layer", WIDER_MAPPING, "mixed sizes"),
         ("vae/model", {"quant_conv.weight": torch.zeros(32, 32, 1, 1)}, "16 latent channels.*DepthLab's has 4"),
