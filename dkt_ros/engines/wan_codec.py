@@ -14,6 +14,7 @@ two frames at a time: nothing there looks at more than the two frames before, wh
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -208,7 +209,9 @@ def _encoding(net: Any) -> _Run:
 
 
 def _decoding(net: Any) -> _Run:
-    """``WanDecoder3d``, in pairs after the last block that makes two frames of one."""
+    """``WanDecoder3d``, in pairs after the last block that makes two frames of one; its last layer in float32."""
+    # A bfloat16 picture has 256 to 512 levels: disparity far away would come in bands.
+    net.conv_out = copy.deepcopy(net.conv_out).float()
     blocks = list(net.up_blocks)
     doubling = [index for index, block in enumerate(blocks) if _resamples(block, "upsample3d")]
     small = doubling[-1] + 1 if doubling else 0
@@ -236,7 +239,8 @@ def _decoding(net: Any) -> _Run:
 
 
 def _head(net: Any, x: Tensor, memory: Memory, slot: list[int]) -> Tensor:
-    return remembering(net.conv_out, F.silu(net.norm_out(x), inplace=True), memory, slot)
+    x = F.silu(net.norm_out(x), inplace=True).to(next(net.conv_out.parameters()).dtype)
+    return remembering(net.conv_out, x, memory, slot)
 
 
 def _resamples(block: Any, mode: str) -> bool:

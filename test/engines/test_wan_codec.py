@@ -245,6 +245,12 @@ def test_bfloat16_errs_as_the_plain_modules_do(vae, codec, dkt):
     assert error(given[1], wanted[1]) < 1.25 * error(theirs[1], wanted[1]) < 0.05
 
 
+def test_bfloat16_disparity_is_not_banded(vae, codec, dkt):
+    given = WanCodec(deepcopy(vae), "cpu", torch.bfloat16).decode(dkt["v9.latent"])
+    inside = given[given.abs() < 1]
+    assert len(inside.unique()) > 4 * len(inside.bfloat16().unique()), "more levels than bfloat16 has"
+
+
 def error(given, wanted):
     return float((given - wanted).square().mean().sqrt() / wanted.std())
 
