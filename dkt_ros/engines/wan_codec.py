@@ -210,8 +210,7 @@ def _encoding(net: Any) -> _Run:
 
 def _decoding(net: Any) -> _Run:
     """``WanDecoder3d``, in pairs after the last block that makes two frames of one; its last layer in float32."""
-    # A bfloat16 picture has 256 to 512 levels: disparity far away would come in bands.
-    net.conv_out = copy.deepcopy(net.conv_out).float()
+    net.conv_out = _Wide(net.conv_out)
     blocks = list(net.up_blocks)
     doubling = [index for index, block in enumerate(blocks) if _resamples(block, "upsample3d")]
     small = doubling[-1] + 1 if doubling else 0
@@ -239,8 +238,22 @@ def _decoding(net: Any) -> _Run:
 
 
 def _head(net: Any, x: Tensor, memory: Memory, slot: list[int]) -> Tensor:
-    x = F.silu(net.norm_out(x), inplace=True).to(next(net.conv_out.parameters()).dtype)
-    return remembering(net.conv_out, x, memory, slot)
+    return remembering(net.conv_out, F.silu(net.norm_out(x), inplace=True), memory, slot)
+
+
+class _Wide(nn.Module):
+    """A convolution in float32 of features in less, which are remembered as they are.
+
+    A bfloat16 picture has 256 to 512 levels: disparity far away would come in bands.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = copy.deepcopy(layer).float()
+
+    def forward(self, x: Tensor, before: Tensor | None) -> Tensor:
+        out: Tensor = self.layer(x.float(), None if before is None else before.float())
+        return out
 
 
 def _resamples(block: Any, mode: str) -> bool:
