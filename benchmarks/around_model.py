@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
-import plain_path
 
+from benchmarks import plain_path
 from dkt_ros import fusion, geometry, metric
 from dkt_ros.frames import Estimate, Float32, Frame, Intrinsics
 from dkt_ros.memory import keep_freed_memory
