@@ -17,12 +17,6 @@ from dkt_ros.frames import Estimate, Float32, UInt8
 HOLE = (255, 0, 255)
 
 
-def colour_depth(depth: Float32, near_m: float, far_m: float) -> UInt8:
-    """(H, W) metres -> (H, W, 3) RGB: near is red, far is blue (turbo), even steps in 1/z; NaN is magenta."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return colour_disparity(1.0 / depth, 1.0 / far_m, 1.0 / near_m)
-
-
 def colour_disparity(disparity: Float32, low: float, high: float) -> UInt8:
     """(H, W) disparity -> (H, W, 3) RGB: ``high`` (near) is red, ``low`` (far) is blue; not finite is magenta."""
     known = np.isfinite(disparity)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from dkt_ros.choices import PRECISIONS
 from dkt_ros.engines import EngineOptions
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def chosen(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
@@ -29,4 +28,4 @@ def chosen(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
         return device, torch.bfloat16 if device.type == "cuda" else torch.float32
     if options.precision not in PRECISIONS:
         raise ValueError(f"precision = {options.precision}: choose one of {', '.join(PRECISIONS)}")
-    return device, PRECISIONS[options.precision]
+    return device, getattr(torch, options.precision)

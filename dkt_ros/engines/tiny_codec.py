@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from dkt_ros.engines.tiny_autoencoder import Remembering, TinyAutoencoder
+from dkt_ros.engines.video_codecs import Codec
 from dkt_ros.engines.wan import CHUNK, check_grid
 
 #: What the remembering layers hold of the frame before, oldest layer first; None before the first frame.
@@ -35,7 +36,7 @@ _Network = Callable[[Tensor, int, _Memory], tuple[Tensor, _Memory]]
 CELL = 8
 
 
-class TinyCodec:
+class TinyCodec(Codec):
     """A ``TinyAutoencoder`` behind the doors of ``wan_codec.WanCodec``: encode, decode, and both as streams.
 
     The frames of one latent always run together and alone, however many are pushed, so that a stream and one call do
@@ -61,18 +62,6 @@ class TinyCodec:
             (None,) * sum(isinstance(layer, Remembering) for layer in layers)
             for layers in (model.encoder, model.decoder)
         )
-
-    def encode(self, video: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, z, t, h, w).
-
-        Raises:
-            ValueError: T is not 4n+1, or a side is not a multiple of ``cell``.
-        """
-        return self.encoder().push(video)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """(B, z, t, h, w) -> (B, 3, T, H, W), clamped."""
-        return self.decoder().push(latents)
 
     def encoder(self) -> TinyEncoderStream:
         """A new stream of frames."""

@@ -30,16 +30,24 @@ class Codec(Protocol):
     group: int
     z_dim: int
 
-    def encode(self, video: Tensor) -> Tensor: ...
+    def encode(self, video: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, z, t, h, w).
 
-    def decode(self, latents: Tensor) -> Tensor: ...
+        Raises:
+            ValueError: T is not 4n+1, or a side is not a multiple of ``cell``.
+        """
+        return self.encoder().push(video)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(B, z, t, h, w) -> (B, 3, T, H, W), clamped."""
+        return self.decoder().push(latents)
 
     def encoder(self) -> CodecStream: ...
 
     def decoder(self) -> CodecStream: ...
 
 
-class MixedCodec:
+class MixedCodec(Codec):
     """Encodes with one codec and decodes with another of the same latents, such as a small one.
 
     The transformers were trained on the full codec's latents, so these they get; decoding is where the time goes.
@@ -58,14 +66,6 @@ class MixedCodec:
                 f"one codec has {self.cell} pixels, {self.group} frames and {self.z_dim} channels a latent, the other "
                 f"{other}; give the small codec made for Wan 2.1"
             )
-
-    def encode(self, video: Tensor) -> Tensor:
-        """Of the first codec."""
-        return self._encoding.encode(video)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Of the second codec."""
-        return self._decoding.decode(latents)
 
     def encoder(self) -> CodecStream:
         """Of the first codec."""

@@ -24,6 +24,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanUpBlock, patchify, unpatchify
 from torch import Tensor, nn
 
+from dkt_ros.engines.video_codecs import Codec
 from dkt_ros.engines.wan import CHUNK, check_grid
 from dkt_ros.engines.wan_convolutions import Memory, lighter, remembering
 
@@ -31,7 +32,7 @@ from dkt_ros.engines.wan_convolutions import Memory, lighter, remembering
 PAIR = 2
 
 
-class WanCodec:
+class WanCodec(Codec):
     """An ``AutoencoderKLWan`` of any size, for inference.
 
     On a GPU the networks work channels last. The first two pieces of a stream, whose memory is still filling, always
@@ -63,18 +64,6 @@ class WanCodec:
         self.encode_piece = _Piece(lighter(module.encoder, self.channels_last), _encoding, compiled)
         self.decode_piece = _Piece(lighter(module.decoder, self.channels_last), _decoding, compiled)
         self._slots = dict(module._cached_conv_counts)
-
-    def encode(self, video: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, z, t, h, w).
-
-        Raises:
-            ValueError: T is not 4n+1, or a side is not a multiple of ``cell``.
-        """
-        return self.encoder().push(video)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """(B, z, t, h, w) -> (B, 3, T, H, W), clamped."""
-        return self.decoder().push(latents)
 
     def encoder(self) -> EncoderStream:
         """A new stream of frames."""
