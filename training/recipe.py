@@ -1,17 +1,19 @@
-"""A training run as plain values, read from YAML."""
+"""A training run as plain values, read from YAML. No torch."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dkt_ros.engines.wan import WanSizes
-
 RECIPES = Path(__file__).parent / "recipes"
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -20,44 +22,101 @@ class Phase:
 
     Attributes:
         name: for the log.
-        trains: "codec" (reconstruct pictures) or "all" (the whole network on the final answer).
         steps: how many.
         rate: learning rate at the first and the last step, cosine between.
-        frames: frames per clip -> how often.
+        warmup: steps over which the rate rises from nothing.
+        options: the phase's other keys, which are the task's.
     """
 
     name: str
-    trains: str
     steps: int
     rate: tuple[float, float]
-    frames: dict[int, float]
+    warmup: int = 50
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def rate_at(self, step: int) -> float:
-        """Learning rate at ``step`` of this phase, after a warm-up of 50 steps."""
+        """Learning rate at ``step`` of this phase."""
         first, last = self.rate
         share = min(1.0, step / max(1, self.steps - 1))
         cosine = last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
-        return cosine * min(1.0, (step + 1) / 50)
+        return cosine * min(1.0, (step + 1) / max(1, self.warmup))
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW's numbers; ``weight_decay`` is Muon's, too. ``clip``: the largest norm of all gradients together."""
+
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How the run is judged on DATA/val, by the path and the protocols of ``dkt eval``.
+
+    Attributes:
+        sequences: at most so many, in order of their names; 0 takes all.
+        frames: at most so many of each, from the first; 0 takes all.
+        limits: metres; ground truth outside is not scored.
+        pictures: contact sheets of so many sequences.
+        best: the number that decides which weights are kept as the best; see ``validation.py`` for the names.
+    """
+
+    sequences: int = 0
+    frames: int = 0
+    limits: tuple[float, float] = (0.3, 1.5)
+    pictures: int = 2
+    best: str = "C.transparent.rel"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """See ``recipes/nano.yaml`` for what each value means."""
+    """See ``recipes/nano.yaml`` for an example and ``docs/training.md`` for the meaning of each value.
 
+    Attributes:
+        name: of the file, without ending.
+        task: a module of ``dkt_ros.training.tasks``.
+        seed: of all draws.
+        phases: one after the other.
+        precision: "bfloat16" computes the network under autocast; parameters and optimiser stay float32.
+        accumulate: batches per optimiser step, over all processes together: N processes take an Nth each.
+        ema: what the averaged weights keep of themselves at a step; 0 for no averaging.
+        checkpointing: recompute activations in the backward pass instead of keeping them.
+        validate_every, save_every: optimiser steps; 0 for never (but at the end).
+        start_from: weights to begin with, as the task understands it; None begins afresh.
+        data, lora, model: the task's.
+        values: all of it as it was read.
+    """
+
+    name: str
+    task: str
     seed: int
-    bf16: bool
-    validate_every: int
-    save_every: int
-    ema: float
-    weight_decay: float
-    model: WanSizes
     phases: tuple[Phase, ...]
-    clips_per_step: dict[int, int]
+    precision: str = "float32"
+    accumulate: int = 1
+    ema: float = 0.0
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    checkpointing: bool = False
+    validate_every: int = 500
+    save_every: int = 250
+    validation: Validation = field(default_factory=Validation)
+    start_from: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
         """Of all phases together."""
         return sum(phase.steps for phase in self.phases)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits of what the recipe says, whatever its name, comments and order of keys."""
+        return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:12]
 
     def at(self, step: int) -> tuple[int, int]:
         """(index of the phase, step within it) of a global step; past the end: the last phase's end."""
@@ -67,34 +126,91 @@ class Recipe:
             step -= phase.steps
         return len(self.phases) - 1, self.phases[-1].steps
 
+    def shortened(self, steps: int) -> Recipe:
+        """The same with ``steps`` steps in all, shared out as before but at least one for each phase (for a trial)."""
+        if steps < len(self.phases):
+            raise ValueError(f"{steps} steps: recipe {self.name} has {len(self.phases)} phases, so take that many")
+        left, before, shares = steps, self.steps, []
+        for index, phase in enumerate(self.phases):
+            after = len(self.phases) - index - 1
+            shares.append(left if after == 0 else max(1, min(left - after, round(left * phase.steps / before))))
+            left, before = left - shares[-1], before - phase.steps
+        return replace(self, phases=tuple(replace(p, steps=n) for p, n in zip(self.phases, shares, strict=True)))
+
 
 def load_recipe(name: str | Path) -> Recipe:
     """Read a recipe by name or path.
 
     Raises:
         FileNotFoundError: neither a bundled recipe nor a file.
-        ValueError: a key is missing or unknown, or a phase trains something unheard of.
+        ValueError: not YAML, a key is missing or unknown, or a value cannot be.
     """
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise FileNotFoundError(f"{path}: no such recipe; bundled are: {known}")
-    return parse_recipe(yaml.safe_load(path.read_text()), str(path))
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({error}); correct it") from error
+    return parse_recipe(values, path.stem)
 
 
-def parse_recipe(values: dict[str, Any], source: str = "recipe") -> Recipe:
+def parse_recipe(values: Mapping[str, Any], name: str = "recipe") -> Recipe:
     """Plain values -> Recipe; raises ValueError as ``load_recipe`` does."""
-    wanted = {f.name for f in fields(Recipe)}
-    if wanted != values.keys():
-        raise ValueError(
-            f"{source}: missing {sorted(wanted - values.keys())}, unknown {sorted(values.keys() - wanted)}"
-        )
-    phases = tuple(Phase(**{**phase, "rate": tuple(phase["rate"])}) for phase in values["phases"])
-    for phase in phases:
-        if phase.trains not in ("codec", "all"):
-            raise ValueError(f"{source}: phase {phase.name} trains {phase.trains!r}; must be 'codec' or 'all'")
-        if not phase.frames.keys() <= values["clips_per_step"].keys():
-            raise ValueError(
-                f"{source}: phase {phase.name}: clips_per_step lacks some of {sorted(phase.frames)} frames"
-            )
-    return Recipe(**{**values, "model": WanSizes(**values["model"]), "phases": phases})
+    where = f"recipe {name}"
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: {values!r} is no table of keys and values")
+    _check_keys(values, Recipe, where, ours=("name", "values"))
+    phases = tuple(_phase(phase, where) for phase in values["phases"])
+    recipe = Recipe(
+        **{
+            **values,
+            "name": name,
+            "values": values,
+            "phases": phases,
+            "optimiser": _part(values.get("optimiser", {}), Optimiser, f"{where}: optimiser"),
+            "validation": _part(values.get("validation", {}), Validation, f"{where}: validation"),
+        }
+    )
+    wrong = {
+        f"precision {recipe.precision!r}: one of {PRECISIONS}": recipe.precision not in PRECISIONS,
+        f"accumulate {recipe.accumulate}: at least 1": recipe.accumulate < 1,
+        f"ema {recipe.ema}: from 0 to below 1": not 0 <= recipe.ema < 1,
+        "phases: at least one, each of at least one step": not phases or any(p.steps < 1 for p in phases),
+        "validate_every, save_every: 0 or more": recipe.validate_every < 0 or recipe.save_every < 0,
+    }
+    for message in (text for text, is_wrong in wrong.items() if is_wrong):
+        raise ValueError(f"{where}: {message}")
+    return recipe
+
+
+def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Raise ValueError naming the keys of ``values`` that are not among ``known``, and what is."""
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"{where}: unknown {unknown}; known are {sorted(known)}")
+
+
+def _phase(values: Mapping[str, Any], where: str) -> Phase:
+    own = {f.name for f in fields(Phase)} - {"options"}
+    if missing := sorted({"name", "steps", "rate"} - values.keys()):
+        raise ValueError(f"{where}: phase {values.get('name', '?')}: missing {missing}")
+    first, last = values["rate"]
+    return Phase(
+        **{key: value for key, value in values.items() if key in own} | {"rate": (float(first), float(last))},
+        options={key: value for key, value in values.items() if key not in own},
+    )
+
+
+def _part(values: Mapping[str, Any], kind: Any, where: str) -> Any:
+    """A dataclass of numbers; lists become tuples."""
+    _check_keys(values, kind, where)
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _check_keys(values: Mapping[str, Any], kind: Any, where: str, ours: Collection[str] = ()) -> None:
+    own = [f for f in fields(kind) if f.name not in ours]
+    needed = {f.name for f in own if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(needed - values.keys()):
+        raise ValueError(f"{where}: missing {missing}")
+    refuse_unknown(values, {f.name for f in own}, where)
