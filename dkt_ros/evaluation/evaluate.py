@@ -61,10 +61,12 @@ def evaluate(
     limits: Range,
     progress: Callable[[int], object] = lambda count: None,
     published: bool = False,
+    compared: bool = True,
 ) -> VideoScores:
     """Score the estimates of a recording's frames, found by their stamps, and the baselines on the same frames.
 
-    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name.
+    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name. Without ``compared``
+    the baselines, which take longest, are left out.
 
     Raises:
         ValueError: no estimate has the stamp of a frame of the recording.
@@ -80,7 +82,7 @@ def evaluate(
     reference = _subset(recording.reference, kept)
     scorer = Scorer(reference, limits)
     ours = list(_answers([by_stamp[frame.stamp_ns] for frame in frames]))
-    theirs = baselines(frames, reference.transparent, progress)
+    theirs = baselines(frames, reference.transparent, progress) if compared else ()
     scores = {answer.method: scorer.score(answer) for answer in chain(ours, theirs)}
     if published:
         pictures = np.stack([frame.rgb for frame in frames])
