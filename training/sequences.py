@@ -1,15 +1,19 @@
-"""Rendered sequences on disk: one ``sequence_SEED.npz`` each, read back without Blender.
+"""Videos with ground truth on disk: one tar per sequence, in the layout of TransPhy3D, read without Blender.
 
-The file is a compressed ``.npz`` without pickles; the arrays and their conventions are the fields of ``Sequence``.
+Every frame has the members of the published set, so that its readers read ours and ``load_video`` reads both:
+``SSSSSS_FFFFFFFF.{image.png, depth.png, depth.json, normal.png, metadata.json}`` (seed and frame number; ``transphy3d``
+says what is in them). What we render has more:
+
+* ``background.png``: depth without the transparent objects, on the scale of ``depth.png``;
+* ``sensor.png``, and ``stereo.png`` where it was rendered: uint16 millimetres, 0 for holes;
+* ``material.png``, ``instance.png``: uint8;
+* the key ``dkt_ros`` in ``metadata.json``: ``stamp_ns``, and in the first frame ``frames`` (how many) and ``meta``.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
-import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +21,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.frames import Float32, Frame, Intrinsics, UInt8
+from dkt_ros.training import transphy3d
+from dkt_ros.training.sequence_reader import OPTIONAL, OURS, REQUIRED, SequenceReader
+from dkt_ros.training.sequence_tar import RENDER_AGAIN, SequenceError, as_json, open_sequence, png, write_tar
 
 #: Values of ``Sequence.material``.
-SURROUNDINGS, ORDINARY, CERAMIC, METAL, CLEAR_PLASTIC, GLASS = range(6)
-MATERIAL_NAMES = ("surroundings", "ordinary", "ceramic", "metal", "clear plastic", "glass")
-
-
-class SequenceError(ValueError):
-    """A file is not a rendered sequence, or not a whole one; the message names the file and the remedy."""
+SURROUNDINGS, ORDINARY, CERAMIC, METAL, CLEAR_PLASTIC, GLASS, LIQUID = range(7)
+MATERIAL_NAMES = ("surroundings", "ordinary", "ceramic", "metal", "clear plastic", "glass", "liquid")
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """T consecutive frames of one rendered scene with everything known about them.
+class Video:
+    """T frames of one camera with their ground truth.
 
     Attributes:
         rgb: (T, H, W, 3) uint8.
         depth: (T, H, W) float32 metres along Z to the *first* surface, NaN where nothing was hit.
-        background_depth: (T, H, W) float32, the same with the transparent objects taken away.
-        sensor_depth: (T, H, W) float32, what a simulated RGB-D camera returned, NaN for holes.
-        normals: (T, H, W, 3) float16 unit vectors, optical frame, toward the camera, NaN where nothing was hit.
-        material: (T, H, W) uint8, one of SURROUNDINGS (table, floor, container), ORDINARY, CERAMIC, METAL,
-            CLEAR_PLASTIC, GLASS.
-        instance: (T, H, W) uint8, number of the object from 1, 0 for the surroundings.
-        camera_to_world: (T, 4, 4) float64, optical frame to world (z up, table top at z = 0), metres.
+        normals: (T, H, W, 3) float16 unit vectors, optical frame, toward the camera, NaN where unknown; None if the
+            file has none.
+        camera_to_world: (T, 4, 4) float64, optical frame to world, metres; None if the file has none.
         intrinsics: of every frame.
-        stamps_ns: (T,) int64.
-        meta: seed, recipe version, size, samples, objects, light and table, as the generator drew them.
+        stamps_ns: (T,) int64; made from the frame numbers, at 24 frames per second, where the file has none.
+        meta: what the generator drew (seed, recipe, size, objects, ...), {} for the published set. Holds
+            ``frames_without_depth``, a count, if frames were left out because their max_depth is 0.
     """
 
     rgb: UInt8
     depth: Float32
-    background_depth: Float32
-    sensor_depth: Float32
-    normals: NDArray[np.float16]
-    material: UInt8
-    instance: UInt8
-    camera_to_world: NDArray[np.float64]
+    normals: NDArray[np.float16] | None
+    camera_to_world: NDArray[np.float64] | None
     intrinsics: Intrinsics
     stamps_ns: NDArray[np.int64]
     meta: dict[str, Any]
@@ -61,9 +57,40 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.rgb)
 
+    def frames(self, frame_id: str = "camera_color_optical_frame") -> list[Frame]:
+        """The video as a camera without a depth sensor would have given it."""
+        return [
+            Frame(int(stamp), frame_id, rgb, self.intrinsics)
+            for stamp, rgb in zip(self.stamps_ns, self.rgb, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Sequence(Video):
+    """T consecutive frames of one rendered scene with everything known about them: a ``Video`` and
+
+    Attributes:
+        normals, camera_to_world: never None; the world has z up, the table top at z = 0.
+        background_depth: (T, H, W) float32, as ``depth`` with the transparent objects taken away.
+        sensor_depth: (T, H, W) float32, what a simulated RGB-D camera returned, NaN for holes.
+        material: (T, H, W) uint8, one of SURROUNDINGS (table, floor, container), ORDINARY, CERAMIC, METAL,
+            CLEAR_PLASTIC, GLASS, LIQUID.
+        instance: (T, H, W) uint8, number of the object from 1, 0 for the surroundings.
+        stereo_depth: (T, H, W) float32, semi-global matching of a rendered infrared pair, NaN for holes; None where
+            it was not rendered.
+    """
+
+    normals: NDArray[np.float16]
+    camera_to_world: NDArray[np.float64]
+    background_depth: Float32
+    sensor_depth: Float32
+    material: UInt8
+    instance: UInt8
+    stereo_depth: Float32 | None = None
+
     @property
     def transparent(self) -> NDArray[np.bool_]:
-        """(T, H, W) bool: clear plastic or glass is the first surface."""
+        """(T, H, W) bool: clear plastic, glass or liquid is the first surface."""
         return self.material >= CLEAR_PLASTIC
 
     @property
@@ -73,97 +100,122 @@ class Sequence:
 
     def frames(self, frame_id: str = "camera_color_optical_frame") -> list[Frame]:
         """The sequence as the camera would have given it: RGB, sensor depth, no transparent mask."""
-        return [
-            Frame(int(stamp), frame_id, rgb, self.intrinsics, sensor)
-            for stamp, rgb, sensor in zip(self.stamps_ns, self.rgb, self.sensor_depth, strict=True)
-        ]
-
-
-_TRAILING: dict[str, tuple[tuple[int, ...], str]] = {
-    "rgb": ((3,), "uint8"),
-    "depth": ((), "float32"),
-    "background_depth": ((), "float32"),
-    "sensor_depth": ((), "float32"),
-    "normals": ((3,), "float16"),
-    "material": ((), "uint8"),
-    "instance": ((), "uint8"),
-}
+        pairs = zip(super().frames(frame_id), self.sensor_depth, strict=True)
+        return [replace(frame, sensor_depth=sensor) for frame, sensor in pairs]
 
 
 def sequence_path(directory: Path | str, seed: int) -> Path:
     """Where the sequence of ``seed`` lies in ``directory``."""
-    return Path(directory) / f"sequence_{seed:06d}.npz"
+    return Path(directory) / f"{seed:06d}.tar"
+
+
+def sequence_files(directory: Path | str) -> list[Path]:
+    """The tars in ``directory`` by name, without those still being written."""
+    return sorted(path for path in Path(directory).glob("*.tar") if not path.name.startswith("."))
 
 
 def save_sequence(path: Path | str, sequence: Sequence) -> None:
-    """Write ``sequence`` so that ``path`` holds either the whole of it or what it held before."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {f.name: getattr(sequence, f.name) for f in fields(sequence)}
-    camera = sequence.intrinsics
-    arrays["intrinsics"] = np.array(
-        [camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height], np.float64
-    )
-    arrays["meta"] = np.array(json.dumps(sequence.meta))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write ``sequence`` so that ``path`` holds either the whole of it or what it held before.
+
+    The same sequence gives the same bytes. Off after reading by at most: depth half a 65535th of the frame's farthest
+    surface, normals 0.4 degrees, sensor depth half a millimetre.
+
+    Raises:
+        ValueError: an array has a wrong shape, type or value, or ``meta`` cannot be written as JSON.
+    """
+    check_arrays(sequence)
+    write_tar(path, _members(Path(path).name.partition(".")[0], sequence))
+
+
+def _members(name: str, sequence: Sequence) -> Iterator[tuple[str, bytes]]:
+    for index, stamp in enumerate(sequence.stamps_ns.tolist()):
+        depth, background = sequence.depth[index], sequence.background_depth[index]
+        max_depth = transphy3d.depth_scale(depth, background)
+        record = transphy3d.encode_camera(sequence.intrinsics, sequence.camera_to_world[index])
+        record["dkt_ros"] = {"stamp_ns": stamp}
+        if index == 0:
+            record["dkt_ros"] |= {"frames": len(sequence), "meta": sequence.meta}
+        members = {
+            "image.png": png(sequence.rgb[index]),
+            "depth.png": png(transphy3d.encode_depth(depth, max_depth)),
+            "depth.json": as_json({"max_depth": max_depth}),
+            "normal.png": png(transphy3d.encode_normals(sequence.normals[index])),
+            "metadata.json": as_json(record),
+            "background.png": png(transphy3d.encode_depth(background, max_depth)),
+            "sensor.png": png(transphy3d.encode_millimetres(sequence.sensor_depth[index])),
+            "material.png": png(sequence.material[index]),
+            "instance.png": png(sequence.instance[index]),
+        }
+        if sequence.stereo_depth is not None:
+            members["stereo.png"] = png(transphy3d.encode_millimetres(sequence.stereo_depth[index]))
+        for kind, content in members.items():
+            yield f"{name}_{index:08d}.{kind}", content
+
+
+def check_arrays(sequence: Sequence) -> None:
+    """Refuse arrays that do not belong together.
+
+    Raises:
+        ValueError: one has another shape or type than ``Sequence`` says; the message names it.
+    """
+    shape = sequence.depth.shape
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        "rgb": ((*shape, 3), "uint8"),
+        "depth": (shape, "float32"),
+        "background_depth": (shape, "float32"),
+        "sensor_depth": (shape, "float32"),
+        "stereo_depth": (shape, "float32"),
+        "normals": ((*shape, 3), "float16"),
+        "material": (shape, "uint8"),
+        "instance": (shape, "uint8"),
+        "camera_to_world": ((*shape[:1], 4, 4), "float64"),
+        "stamps_ns": (shape[:1], "int64"),
+    }
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"depth has shape {shape}, expected (T, H, W), none of them 0")
+    for name, (wanted, dtype) in expected.items():
+        array = getattr(sequence, name)
+        if array is None and name == "stereo_depth":
+            continue
+        if array.shape != wanted or array.dtype != np.dtype(dtype):
+            raise ValueError(f"{name} is {array.dtype}{array.shape}, expected {dtype}{wanted}")
+    width, height = sequence.intrinsics.width, sequence.intrinsics.height
+    if (height, width) != shape[1:]:
+        raise ValueError(f"intrinsics are of {width}x{height}, pictures of {shape[2]}x{shape[1]}")
+    if (worst := int(sequence.material.max())) >= len(MATERIAL_NAMES):
+        raise ValueError(f"material {worst}: there are 0 to {len(MATERIAL_NAMES) - 1}")
 
 
 def load_sequence(path: Path | str) -> Sequence:
-    """Read one sequence.
+    """Read one rendered sequence.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SequenceError: the file is truncated, is not an ``.npz``, or lacks an array or has one of a
-            wrong shape or dtype.
+        SequenceError: as ``load_video``, or the tar has not all that a ``Sequence`` needs (the published set has not).
     """
-    path = Path(path)
-    try:
-        stored = np.load(path, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
-            raise SequenceError(f"{path}: a single array, not a rendered sequence; give a sequence_SEED.npz")
-        with stored:
-            names = {f.name for f in fields(Sequence)}
-            missing = sorted(names - set(stored.files))
-            if missing:
-                raise SequenceError(
-                    f"{path}: not a rendered sequence (no {', '.join(missing)}); write it with dkt_ros.training.render"
-                )
-            arrays = {name: stored[name] for name in names}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        if isinstance(error, (SequenceError, FileNotFoundError, PermissionError, IsADirectoryError)):
-            raise
-        raise SequenceError(f"{path}: damaged or not an .npz ({error}); delete it and render its seed again") from error
-    return _checked(path, arrays)
+    video = load_video(path)
+    if not isinstance(video, Sequence):
+        raise SequenceError(
+            f"{path}: frames have no {', '.join(OURS)} (TransPhy3D as published?); what needs them reads only what "
+            "dkt_ros.training.render wrote"
+        )
+    return video
 
 
-def _checked(path: Path, arrays: dict[str, Any]) -> Sequence:
-    shape = arrays["depth"].shape
-    expected = {name: (shape + extra, dtype) for name, (extra, dtype) in _TRAILING.items()}
-    expected |= {
-        "camera_to_world": ((*shape[:1], 4, 4), "float64"),
-        "stamps_ns": (shape[:1], "int64"),
-        "intrinsics": ((6,), "float64"),
-    }
-    if len(shape) != 3:
-        raise SequenceError(f"{path}: depth has shape {shape}, expected (T, H, W); render its seed again")
-    for name, (wanted, dtype) in expected.items():
-        if arrays[name].shape != wanted or arrays[name].dtype != np.dtype(dtype):
-            raise SequenceError(
-                f"{path}: {name} is {arrays[name].dtype}{arrays[name].shape}, expected {dtype}{wanted}; "
-                "render its seed again"
-            )
-    fx, fy, cx, cy, width, height = arrays.pop("intrinsics").tolist()
-    if (int(height), int(width)) != shape[1:]:
-        raise SequenceError(f"{path}: intrinsics are of {width:.0f}x{height:.0f}, pictures of {shape[2]}x{shape[1]}")
-    try:
-        intrinsics = Intrinsics(fx, fy, cx, cy, int(width), int(height))
-        meta = json.loads(str(arrays.pop("meta")))
-    except ValueError as error:
-        raise SequenceError(f"{path}: {error}; render its seed again") from error
-    return Sequence(intrinsics=intrinsics, meta=meta, **arrays)
+def load_video(path: Path | str) -> Video:
+    """Read a tar of ours (as a ``Sequence``) or of the published TransPhy3D.
+
+    Frames whose max_depth is 0 are left out and counted in ``meta``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SequenceError: the file is cut or damaged, is no sequence, or its frames do not belong together.
+    """
+    with open_sequence(path, REQUIRED, (*OPTIONAL, *OURS)) as tar:
+        known = SequenceReader(tar).fields()
+    if "material" not in known:
+        return Video(**known)
+    sequence = Sequence(**known)
+    if (worst := int(sequence.material.max())) >= len(MATERIAL_NAMES):
+        raise SequenceError(f"{path}: material {worst}, known are 0 to {len(MATERIAL_NAMES) - 1}; {RENDER_AGAIN}")
+    return sequence
