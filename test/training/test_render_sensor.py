@@ -71,14 +71,14 @@ def test_the_answer_is_float32_metres_with_nan_for_holes_and_leaves_its_input_al
     assert (depth[np.isfinite(depth)] > 0).all()
 
 
-def test_glass_is_mostly_seen_through_often_bent_sometimes_lost_seldom_right(clip: Clip, draws: np.ndarray) -> None:
+def test_glass_is_seen_through_lost_wrong_or_right_in_the_shares_of_real_frames(clip: Clip, draws: np.ndarray) -> None:
     glass = draws[:, clip.material == GLASS]
     background = np.abs(glass - TABLE) < 0.01
     first = np.abs(glass - FRONT) < 0.01
     hole = np.isnan(glass)
     other = ~(background | first | hole)
     shares = [float(x.mean()) for x in (hole, background, other, first)]
-    for share, (low, high) in zip(shares, [(0.12, 0.30), (0.30, 0.55), (0.25, 0.45), (0.02, 0.14)], strict=True):
+    for share, (low, high) in zip(shares, [(0.2, 0.45), (0.15, 0.5), (0.15, 0.45), (0.07, 0.35)], strict=True):
         assert low < share < high, shares
 
 
@@ -86,7 +86,7 @@ def test_ordinary_surfaces_are_right_to_millimetres(clip: Clip, draws: np.ndarra
     inside = (clip.material == ORDINARY) | (clip.material == 0)
     error = np.abs(draws - clip.depth)[:, inside]
     assert np.nanmedian(error) < 0.003
-    assert np.isnan(error).mean() < 0.12
+    assert 0.05 < np.isnan(error).mean() < 0.2, "two real frames have 8 and 24 %"
 
 
 def test_metal_has_holes_and_centimetre_errors_in_between_glass_and_the_rest(clip: Clip, draws: np.ndarray) -> None:
@@ -96,11 +96,36 @@ def test_metal_has_holes_and_centimetre_errors_in_between_glass_and_the_rest(cli
 
 
 def test_left_of_a_near_edge_lies_a_blind_band_and_right_of_it_none(clip: Clip) -> None:
-    depth = clip.sense(1, speckle=(0.0, 0.0))
+    depth = clip.sense(1, speckle=(0.0, 0.0), edge_band=(0.0, 0.0), dropouts=(0.0, 0.0))
     # The ordinary disc's left and right rim in the middle row of frame 0; the band is f b (1/z - 1/z') = 4 pixels,
     # of which fattening may take one.
     assert np.isnan(depth[0, 44:52, 103:106]).mean() > 0.5
     assert np.isnan(depth[0, 44:52, 146:149]).mean() < 0.1
+
+
+def test_a_jump_of_depth_has_no_return_on_either_side_and_a_slope_has(clip: Clip) -> None:
+    none = dict.fromkeys(("speckle", "dropouts"), (0.0, 0.0))
+    narrow, wide = clip.sense(1, edge_band=(0.0, 0.0), **none), clip.sense(1, edge_band=(0.016, 0.016), **none)
+    right, top = (0, slice(44, 52), slice(144, 147)), (0, slice(26, 30), slice(121, 130))
+    assert np.isnan(narrow[right]).mean() < 0.1 and np.isnan(wide[right]).mean() > 0.6
+    assert np.isnan(narrow[top]).mean() < 0.1 and np.isnan(wide[top]).mean() > 0.6
+    slope = np.tile(np.linspace(0.5, 1.0, W, dtype=np.float32), (1, H, 1))
+    facing = np.tile(np.array([0, 0, -1], np.float32), (1, H, W, 1))
+    settings = SensorSettings(edge_band=(0.016, 0.016), **none)
+    flat = np.zeros(slope.shape, np.uint8)
+    sensed = simulate_depth_sensor(slope, slope, flat, facing, FX, np.random.default_rng(0), settings=settings)
+    assert np.isnan(sensed[:, 5:-5, 5:-5]).mean() < 0.01
+
+
+def test_dropouts_are_blobs_and_many_more_where_the_surface_is_slanted(clip: Clip) -> None:
+    wall = np.full((3, H, W), 1.0, np.float32)
+    flat, normals = np.zeros(wall.shape, np.uint8), np.tile(np.array([0, 0, -1], np.float32), (3, H, W, 1))
+    normals[:, :, : W // 2] = [0.94, 0, -0.34]
+    settings = SensorSettings(speckle=(0.0, 0.0), dropouts=(0.1, 0.1))
+    lost = np.isnan(simulate_depth_sensor(wall, wall, flat, normals, FX, np.random.default_rng(0), settings=settings))
+    assert 0.08 < lost.mean() < 0.12
+    assert lost[:, :, : W // 2].mean() > 3 * lost[:, :, W // 2 :].mean()
+    assert (lost[:, 1:] & lost[:, :-1]).sum() > 0.5 * lost.sum(), "not salt and pepper"
 
 
 def test_noise_grows_with_the_square_of_the_distance() -> None:
@@ -113,6 +138,14 @@ def test_noise_grows_with_the_square_of_the_distance() -> None:
         return float(np.nanstd(sensed))
 
     assert 3.0 < spread(2.0) / spread(1.0) < 5.0
+
+
+def test_whatever_is_transparent_is_seen_through_liquid_too(clip: Clip) -> None:
+    for code in (4, 5, 6):
+        material = np.where(clip.material == GLASS, code, 0).astype(np.uint8)
+        arguments = (clip.depth, clip.background, material, clip.normals, FX)
+        sensed = simulate_depth_sensor(*arguments, np.random.default_rng(2), clip.instance)
+        assert np.nanmean(np.abs(sensed - FRONT)[clip.material == GLASS] < 0.01) < 0.6, code
 
 
 def test_errors_on_glass_are_smooth_in_space_and_follow_the_object_in_time(clip: Clip) -> None:
