@@ -1,8 +1,8 @@
 """A simulated stereo depth camera of the D4xx kind, drawn from exact depth. No bpy; numpy and OpenCV only.
 
 The ranges hold what was measured on two real D435 frames with a painted twin as the truth (ClearGrasp 000000080 and
-000000123; see ``sensor_statistics``). Where the background is more than 2 cm behind the glass, and "right" means within 1 cm:
-no return 47 and 24 % of the transparent pixels, first surface 7 and 34 %, background 41 and 7 %, wrong 4 and 35 %, of
+000000123; see ``sensor_statistics``). Where the background is more than 2 cm behind the glass, and within 1 cm counts
+as right: no return 47 and 24 % of the transparent pixels, first surface 7 and 34 %, background 41 and 7 %, wrong 4 and 35 %, of
 which 98 % lies between the two. Elsewhere 8 and 24 % of the pixels have no return (LingBot-Depth's two frames: 4 and
 13 %): bands of about 1.6 % of the picture's width at jumps of depth, blobs of that size on dark or slanted surfaces.
 Disparity noise is 0.10 pixels at ``REFERENCE_WIDTH``, smooth over 1 % of the width. All errors are smooth in space; in
@@ -147,8 +147,8 @@ class _Fields:
         still = [cv2.addWeighted(pictures[0], np.cos(a), pictures[1], np.sin(a), 0) for a in turn]
         if self._places is not None:
             still = [
-                cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-                for picture, places in zip(still, self._places, strict=True)
+                cv2.remap(picture, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+                for picture, (whole, fraction) in zip(still, self._places, strict=True)
             ]
         return np.stack(still)
 
