@@ -61,14 +61,19 @@ def load(options: EngineOptions) -> CompletionEngine:
 def _card(path: Path, config: dict[str, Any], lengths: tuple[int, ...]) -> EngineCard:
     steps, sequences = config.get("steps", "an unknown number of"), config.get("sequences", "an unknown number of")
     description = f"{path.name}, trained for {steps} steps on {sequences} sequences. Nothing is known of its quality."
+    return completion_card(lengths, str(config.get("licence", "unknown")), str(config.get("description", description)))
+
+
+def completion_card(lengths: tuple[int, ...], licence: str, description: str) -> EngineCard:
+    """The card of a ``CompletionEngine`` that takes clips of these lengths (ascending)."""
     return EngineCard(
         name="completion",
         kind="affine",
         clip_lengths=lengths,
         reads_sensor_depth=True,
         gives_normals=True,
-        licence=str(config.get("licence", "unknown")),
-        description=str(config.get("description", description)),
+        licence=licence,
+        description=description,
         clip_length=9 if 9 in lengths else lengths[-1],
         overlap=5 if 9 in lengths else max(0, (lengths[-1] - 1) // 2),
     )
