@@ -47,7 +47,7 @@ lint: venv  ## ruff and mypy
 	$(BIN)/mypy
 
 eval: venv  ## score the held-out renders (DATA=folder) and the bundled bag; writes into benchmarks/RESULTS.md
-	@test -n "$$(ls $(DATA)/sequence_*.npz 2>/dev/null)" || $(MAKE) heldout
+	@test -n "$$(ls $(DATA)/*.tar 2>/dev/null)" || $(MAKE) heldout
 	$(BIN)/python -m benchmarks.eval $(DATA) --out $(OUT)
 
 bench: venv  ## what the path around the model costs per frame, and the node's frame rate

@@ -49,7 +49,7 @@ def section(title: str, report: Report) -> str:
 def main() -> int:
     """Evaluate, print, write, append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of held-out sequence_*.npz")
+    parser.add_argument("data", type=Path, help="folder of held-out sequences (*.tar)")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for JSON and pictures")
     parser.add_argument("--dry", action="store_true", help="print only; leave RESULTS.md as it is")
     add_engine_arguments(parser)

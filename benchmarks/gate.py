@@ -20,7 +20,7 @@ import numpy as np
 from dkt_ros import fusion, metric
 from dkt_ros.engines import load_engine
 from dkt_ros.frames import Clip, Float32
-from dkt_ros.training.sequences import Sequence, load_sequence
+from dkt_ros.training.sequences import Sequence, load_sequence, sequence_files
 
 FRAMES, WIDTH = 9, 160
 #: Slow error, error per object (both 1-sigma shares of 1/z), blur (pixels at WIDTH).
@@ -75,9 +75,9 @@ def main() -> None:
     parser.add_argument("--engine", help="an engine by name instead of imitations")
     parser.add_argument("--stride", type=int, default=2)
     arguments = parser.parse_args()
-    paths = sorted(arguments.directory.glob("sequence_*.npz"))
+    paths = sequence_files(arguments.directory)
     if not paths:
-        parser.error(f"{arguments.directory}: no sequence_*.npz; render some with dkt_ros.training.render")
+        parser.error(f"{arguments.directory}: no *.tar; render some with dkt_ros.training.render")
     engine = load_engine(arguments.engine) if arguments.engine else None
     tables: dict[str, dict[str, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
     for path in paths:

@@ -18,7 +18,7 @@ from dkt_ros.engines.completion_model import Condition
 from dkt_ros.engines.conditioning import BETA, BETA_RANGE, disparity_range, fill_partial
 from dkt_ros.frames import Float32
 from dkt_ros.training.render.sensor import simulate_depth_sensor
-from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence
+from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence, sequence_files
 
 #: Crops (height, width) of the rendered 96x160, drawn per batch; 4:3 among them, the aspect of most depth cameras.
 CROPS = ((96, 160), (96, 160), (96, 128), (96, 144), (80, 128))
@@ -80,13 +80,11 @@ class SequencePool:
         self._names: set[str] = set()
         self.refresh()
         if not self.sequences:
-            raise FileNotFoundError(
-                f"{self.directory}: no sequence_*.npz; render some with `python -m dkt_ros.training.render`"
-            )
+            raise FileNotFoundError(f"{self.directory}: no *.tar; render some with `python -m dkt_ros.training.render`")
 
     def refresh(self) -> int:
         """Load new files; returns how many sequences there are."""
-        for path in sorted(self.directory.glob("sequence_*.npz")):
+        for path in sequence_files(self.directory):
             if path.name not in self._names:
                 self.sequences.append(_for_training(path))
                 self._names.add(path.name)

@@ -2,7 +2,7 @@
 
 Examples:
   dkt eval dkt_ros/resources/demo --json out/demo.json     a bag with /ground_truth/* topics
-  dkt eval data/heldout --json out/heldout.json            a folder of rendered sequence_*.npz, or one of them
+  dkt eval data/heldout --json out/heldout.json            a folder of rendered sequences (*.tar), or one of them
   dkt eval dkt_ros/resources/demo --published              and AbsRel, d1, SILog, boundary F1 as the papers have them
 
 Prints the table and writes every number (versions, command, counts, both poolings) to the JSON file.
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``dkt eval``."""
-    parser.add_argument("input", type=Path, metavar="BAG", help="bag, sequence_*.npz, or a folder of those")
+    parser.add_argument(
+        "input", type=Path, metavar="BAG", help="bag, tar of a rendered sequence or of TransPhy3D, or a folder of tars"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write a contact sheet of each recording here")
     parser.add_argument(

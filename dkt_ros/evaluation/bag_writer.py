@@ -1,6 +1,6 @@
 """A rendered sequence as a bag: what the camera's driver would have published, and the ground truth beside it.
 
-    python -m dkt_ros.evaluation.bag_writer data/sequence_009950.npz dkt_ros/resources/demo
+    python -m dkt_ros.evaluation.bag_writer data/009950.tar dkt_ros/resources/demo
 
 Topics and encodings (stamps: the sequence's after ``START_NS``; frame_id: ``camera_color_optical_frame``):
 
@@ -132,11 +132,11 @@ class MessageMaker:
 
 
 def main() -> None:
-    """Command line: SEQUENCE.npz FOLDER."""
+    """Command line: SEQUENCE.tar FOLDER."""
     from dkt_ros.training.sequences import load_sequence
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sequence", type=Path, help="sequence_SEED.npz of dkt_ros.training.render")
+    parser.add_argument("sequence", type=Path, help="SEED.tar of dkt_ros.training.render")
     parser.add_argument("folder", type=Path, help="the bag to write; must not exist")
     arguments = parser.parse_args()
     folder = write_sequence(load_sequence(arguments.sequence), arguments.folder)

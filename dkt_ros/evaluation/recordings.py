@@ -1,4 +1,4 @@
-"""Recordings with ground truth: bags whose truth lies on ``/ground_truth/*``, and rendered sequences."""
+"""Recordings with ground truth: bags whose truth lies on ``/ground_truth/*``, and tars of rendered videos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.protocols import Reference
 from dkt_ros.frames import Frame
-from dkt_ros.training.sequences import load_sequence
+from dkt_ros.training.sequences import Sequence, load_video, sequence_files
 
 #: Ground truth carries the stamp of its picture.
 TRUTH_SLOP_S = 0.001
@@ -26,35 +26,42 @@ class RecordingError(Exception):
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """The files to evaluate: a folder's ``sequence_*.npz`` in order, else ``path`` itself.
+    """The files to evaluate: a folder's tars in order, else ``path`` itself.
 
     Raises:
         RecordingError: there is no such file.
     """
     if not path.exists():
         raise RecordingError(f"{path}: no such file or folder")
-    sequences = sorted(path.glob("sequence_*.npz")) if path.is_dir() else []
-    return sequences or [path]
+    return (sequence_files(path) if path.is_dir() else []) or [path]
 
 
 def load_recording(path: Path) -> Recording:
-    """Read a rendered sequence (``.npz``) or a bag, with its ground truth.
+    """Read a bag or a ``.tar`` (a rendered sequence or one of the published TransPhy3D), with its ground truth.
 
     Raises:
         RecordingError: the bag has no ground truth or no picture that goes with it.
         BagError, SequenceError: the file cannot be used.
     """
-    if path.suffix == ".npz":
-        return _sequence(path)
+    if path.suffix in (".tar", ".npz"):  # the latter to be refused with the remedy
+        return _video(path)
     return _bag(path)
 
 
-def _sequence(path: Path) -> Recording:
-    sequence = load_sequence(path)
+def _video(path: Path) -> Recording:
+    video = load_video(path)
+    sequence = video if isinstance(video, Sequence) else None
     reference = Reference(
-        path.stem, sequence.depth, sequence.transparent, sequence.sensor_depth, sequence.normals.astype(np.float32)
+        path.stem,
+        video.depth,
+        sequence.transparent if sequence else np.zeros(video.depth.shape, bool),
+        sequence.sensor_depth if sequence else None,
+        None if video.normals is None else video.normals.astype(np.float32),
     )
-    return Recording(path.stem, sequence.frames(), reference, counts={"frames": len(sequence)})
+    counts = {"frames": len(video)}
+    if skipped := video.meta.get("frames_without_depth"):
+        counts["frames whose max_depth is 0"] = skipped
+    return Recording(path.stem, video.frames(), reference, counts=counts)
 
 
 def _bag(path: Path) -> Recording:

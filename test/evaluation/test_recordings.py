@@ -9,17 +9,17 @@ from dkt_ros.bags import Bag, BagWriter
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import START_NS, write_sequence
 from dkt_ros.evaluation.recordings import RecordingError, find_recordings, load_recording
-from dkt_ros.training.sequences import save_sequence
+from dkt_ros.training.sequences import save_sequence, sequence_path
 
 from .. import rendered
 
 
-def test_npz_and_bag_agree(tmp_path: Path) -> None:
+def test_tar_and_bag_agree(tmp_path: Path) -> None:
     sequence = rendered.sequence(4)
     sequence.depth[:, 0, 0] = np.nan
     sequence.normals[:, 0, 0] = np.nan
-    save_sequence(tmp_path / "sequence_000001.npz", sequence)
-    a = load_recording(tmp_path / "sequence_000001.npz")
+    save_sequence(sequence_path(tmp_path, 1), sequence)
+    a = load_recording(sequence_path(tmp_path, 1))
     b = load_recording(write_sequence(sequence, tmp_path / "bag"))
     assert [START_NS + f.stamp_ns for f in a.frames] == [f.stamp_ns for f in b.frames]
     np.testing.assert_allclose(a.reference.depth, b.reference.depth, atol=1 / 8000)
@@ -82,7 +82,7 @@ def test_a_bag_without_ground_truth_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_of_sequences_is_taken_in_order(tmp_path: Path) -> None:
     for seed in (3, 1, 2):
-        save_sequence(tmp_path / f"sequence_{seed:06d}.npz", rendered.sequence(1))
-    assert [path.name for path in find_recordings(tmp_path)] == [f"sequence_00000{i}.npz" for i in (1, 2, 3)]
+        save_sequence(sequence_path(tmp_path, seed), rendered.sequence(1))
+    assert [path.name for path in find_recordings(tmp_path)] == [f"00000{i}.tar" for i in (1, 2, 3)]
     with pytest.raises(RecordingError, match="absent: no such file"):
         find_recordings(tmp_path / "absent")

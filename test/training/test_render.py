@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from dkt_ros.training.render import assets
-from dkt_ros.training.sequences import SURROUNDINGS, Sequence, load_sequence
+from dkt_ros.training.sequences import SURROUNDINGS, Sequence, load_sequence, sequence_files, sequence_path
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("DKT_RENDER_PYTHON", ROOT / ".venv-render/bin/python"))
@@ -55,7 +55,7 @@ def render(out: Path, seed: int = SEED) -> Path:
         *f"-m dkt_ros.training.render --seed {seed} --frames 2 --size {size} --samples 2 --out".split(), str(out)
     )
     assert done.returncode == 0, done.stderr
-    return out / f"sequence_{seed:06d}.npz"
+    return sequence_path(out, seed)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def test_depth_and_instance_are_of_the_first_surface_glass_included(sequence: Se
         assert (cast["number"] == sequence.instance[0]).mean() > 0.998
     glass = sequence.transparent[0]
     assert glass.sum() > 100
-    assert np.nanmedian(error[glass]) < 1e-5 and np.nanmean(error[glass] > 1e-3) < 0.01
-    assert np.nanmedian(error) < 1e-5
+    assert np.nanmedian(error[glass]) < 5e-5 and np.nanmean(error[glass] > 1e-3) < 0.01
+    assert np.nanmedian(error) < 5e-5
 
 
 @needs_blender
@@ -155,7 +155,7 @@ def test_the_scene_keeps_its_promises(sequence: Sequence) -> None:
 
 @needs_blender
 def test_a_finished_file_is_not_rendered_again(sequence: Sequence, folder: Path) -> None:
-    path = folder / f"sequence_{SEED:06d}.npz"
+    path = sequence_path(folder, SEED)
     before = path.stat().st_mtime_ns
     render(folder)
     assert path.stat().st_mtime_ns == before
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_it_and_leaves_only_whole_files(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        while not list(tmp_path.glob("sequence_*.npz")) and process.poll() is None:
+        while not sequence_files(tmp_path) and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()

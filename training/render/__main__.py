@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m dkt_ros.training.render",
         description="Render sequences of random table-top scenes with glass, plastic, metal and ceramic: RGB, depth of "
         "the first surface, depth without the transparent objects, normals, materials, instances, camera, and a "
-        "simulated RGB-D sensor. Writes OUT/sequence_SEED.npz, read by dkt_ros.training.sequences. The same seed gives "
+        "simulated RGB-D sensor. Writes OUT/SEED.tar, read by dkt_ros.training.sequences. The same seed gives "
         "the same depth. Needs the environment of `make render-env`.",
         epilog="Seeds by convention: training 1000..8999, validation 9000..9019, held-out 9500..9519, demo bag 9950. "
         "A file that exists is not rendered again; Ctrl-C loses only the sequence in progress. "
