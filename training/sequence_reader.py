@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import cv2
@@ -29,16 +29,31 @@ T = TypeVar("T")
 class SequenceReader:
     """Reads an open tar whose kinds are among ``REQUIRED``, ``OPTIONAL`` and ``OURS``.
 
+    Attributes:
+        count: how many frames can be read, those without depth (max_depth 0) left out.
+
     Everything here raises ``SequenceError`` where the content is not what ``Video`` or ``Sequence`` says.
     """
 
-    def __init__(self, tar: SequenceTar) -> None:
+    def __init__(self, tar: SequenceTar, wanted: Iterable[int] | None = None) -> None:
+        """Look at ``tar``.
+
+        Args:
+            tar: an open one.
+            wanted: which of the ``count`` frames to read, from 0, in which order; None for all.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
         self._tar = tar
         self._scales = {number: self._said(number, "depth.json", transphy3d.max_depth_of) for number in tar.frames}
-        self._frames = [number for number in tar.frames if self._scales[number] > 0]
-        if not self._frames:
+        usable = [number for number in tar.frames if self._scales[number] > 0]
+        if not usable:
             raise tar.error(f"max_depth is 0 in all of its {len(tar.frames)} frames")
-        self._shape = self._image(self._frames[0]).shape[:2]
+        self.count = len(usable)
+        self._frames = usable if wanted is None else [usable[index] for index in self._checked(list(wanted))]
+        #: (height, width) of the first picture that was read; all have it.
+        self._shape: tuple[int, ...] | None = None
 
     def fields(self) -> dict[str, Any]:
         """The fields of a ``Video``, or of a ``Sequence`` if the tar has all of ``OURS``."""
@@ -48,12 +63,13 @@ class SequenceReader:
             raise tar.error(f"frames have {', '.join(sorted(ours))} but no {', '.join(missing)}")
         if ours and "normal.png" not in tar.kinds:
             raise tar.error("frames have no normal.png")
-        intrinsics, poses = self._cameras()
+        rgb = self._stacked(self._image)
+        intrinsics, poses = self._cameras(rgb.shape[2], rgb.shape[1])
         if ours and poses is None:
             raise tar.error("metadata.json has no extrinsics")
         stamps, meta = self._times()
         fields: dict[str, Any] = {
-            "rgb": self._stacked(lambda number: self._sized(number, "image.png", self._image(number))),
+            "rgb": rgb,
             "depth": self._stacked(lambda number: self._depth(number, "depth.png")),
             "normals": self._stacked(self._normals) if "normal.png" in tar.kinds else None,
             "camera_to_world": poses,
@@ -72,6 +88,12 @@ class SequenceReader:
             fields["stereo_depth"] = self._stacked(lambda number: self._millimetres(number, "stereo.png"))
         return fields
 
+    def _checked(self, wanted: list[int]) -> list[int]:
+        if not wanted or min(wanted) < 0 or max(wanted) >= self.count:
+            asked = f"{min(wanted)} to {max(wanted)}" if wanted else "none"
+            raise IndexError(f"{self._tar.path}: frames {asked} asked for, there are 0 to {self.count - 1}")
+        return wanted
+
     def _said(self, number: int, kind: str, read: Callable[[dict[str, Any]], T]) -> T:
         """What ``read`` makes of a JSON member; its ValueError becomes ours."""
         try:
@@ -89,6 +111,7 @@ class SequenceReader:
         return stack
 
     def _sized(self, number: int, kind: str, pixels: NDArray[Any]) -> NDArray[Any]:
+        self._shape = self._shape or pixels.shape[:2]
         if pixels.shape[:2] != self._shape:
             raise self._tar.error(
                 f"{self._tar.name(number, kind)} is of {pixels.shape[1]}x{pixels.shape[0]} pixels, "
@@ -98,7 +121,7 @@ class SequenceReader:
 
     def _image(self, number: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB of whatever PNG it is."""
-        pixels = self._tar.picture(number, "image.png", cv2.IMREAD_COLOR)
+        pixels = self._sized(number, "image.png", self._tar.picture(number, "image.png", cv2.IMREAD_COLOR))
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
     def _plane(self, number: int, kind: str, *types: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
@@ -123,9 +146,8 @@ class SequenceReader:
             raise self._tar.error(f"{self._tar.name(number, 'normal.png')} has shape {pixels.shape}, expected RGB")
         return transphy3d.decode_normals(pixels[..., 2::-1])
 
-    def _cameras(self) -> tuple[Intrinsics, NDArray[np.float64] | None]:
+    def _cameras(self, width: int, height: int) -> tuple[Intrinsics, NDArray[np.float64] | None]:
         """The camera of all frames, and their poses if they have any."""
-        height, width = self._shape
         cameras = [
             self._said(number, "metadata.json", lambda record: transphy3d.decode_camera(record, width, height))
             for number in self._frames
@@ -152,7 +174,7 @@ class SequenceReader:
             meta: dict[str, Any] = {}
         else:
             stamps, meta = self._our_times(ours)
-        if skipped := len(self._tar.frames) - len(self._frames):
+        if skipped := len(self._tar.frames) - self.count:
             meta["frames_without_depth"] = skipped
         return np.array(stamps, np.int64), meta
 

@@ -12,7 +12,7 @@ says what is in them). What we render has more:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,14 +186,14 @@ def check_arrays(sequence: Sequence) -> None:
         raise ValueError(f"material {worst}: there are 0 to {len(MATERIAL_NAMES) - 1}")
 
 
-def load_sequence(path: Path | str) -> Sequence:
-    """Read one rendered sequence.
+def load_sequence(path: Path | str, frames: Iterable[int] | None = None) -> Sequence:
+    """Read one rendered sequence, or some of its frames.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, IndexError: as ``load_video``.
         SequenceError: as ``load_video``, or the tar has not all that a ``Sequence`` needs (the published set has not).
     """
-    video = load_video(path)
+    video = load_video(path, frames)
     if not isinstance(video, Sequence):
         raise SequenceError(
             f"{path}: frames have no {', '.join(OURS)} (TransPhy3D as published?); what needs them reads only what "
@@ -202,17 +202,33 @@ def load_sequence(path: Path | str) -> Sequence:
     return video
 
 
-def load_video(path: Path | str) -> Video:
+def frame_count(path: Path | str) -> int:
+    """How many frames ``load_video`` finds, without decoding a picture.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SequenceError: it is no sequence.
+    """
+    with open_sequence(path, REQUIRED, (*OPTIONAL, *OURS)) as tar:
+        return SequenceReader(tar).count
+
+
+def load_video(path: Path | str, frames: Iterable[int] | None = None) -> Video:
     """Read a tar of ours (as a ``Sequence``) or of the published TransPhy3D.
 
     Frames whose max_depth is 0 are left out and counted in ``meta``.
 
+    Args:
+        path: of the tar.
+        frames: which of its ``frame_count`` frames to decode, from 0, in which order; None for all.
+
     Raises:
         FileNotFoundError: there is no such file.
+        IndexError: there are fewer frames.
         SequenceError: the file is cut or damaged, is no sequence, or its frames do not belong together.
     """
     with open_sequence(path, REQUIRED, (*OPTIONAL, *OURS)) as tar:
-        known = SequenceReader(tar).fields()
+        known = SequenceReader(tar, frames).fields()
     if "material" not in known:
         return Video(**known)
     sequence = Sequence(**known)
