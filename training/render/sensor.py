@@ -5,7 +5,7 @@ The ranges hold what was measured on two real D435 frames with a painted twin as
 as right: no return 47 and 24 % of the transparent pixels, first surface 7 and 34 %, background 41 and 7 %, wrong 4 and
 35 %, of which 98 % lies between the two. Elsewhere 8 and 24 % of the pixels have no return (LingBot-Depth's two frames:
 4 and 13 %): bands of about 1.6 % of the picture's width at jumps of depth, blobs of that size on dark or slanted
-surfaces. Disparity noise is 0.10 pixels at ``REFERENCE_WIDTH``, smooth over 1 % of the width. All errors
+surfaces. Disparity noise is 0.11 pixels at ``REFERENCE_WIDTH``, smooth over 1 % of the width. All errors
 are smooth in space; in time they follow the object that they belong to.
 """
 
