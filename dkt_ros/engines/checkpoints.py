@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ __all__ = ["CheckpointError", "fill_module", "load_weights", "save_weights"]
 def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str, Any], half: bool = False) -> None:
     """Write ``tensors`` and ``config`` (JSON) so that ``path`` holds either the whole of them or what it held before.
 
-    ``half`` stores floating-point tensors as float16; a value beyond its range raises CheckpointError.
+    ``half`` stores floating-point tensors as float16; a value beyond its range raises CheckpointError. A full disk and
+    the like raise OSError, as from Python's own files.
     """
     path = Path(path)
     ready = {}
@@ -36,6 +38,11 @@ def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str,
     try:
         save_file(ready, temporary, metadata={"config": json.dumps(config)})
         os.replace(temporary, path)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
