@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.protocols import Reference
+from dkt_ros.exr import read_exr
 from dkt_ros.frames import Float32, Frame, Intrinsics
 
 #: OpenGL camera axes (x right, y up, z backward) to the optical frame (x right, y down, z forward).
@@ -48,29 +49,17 @@ def load_pair(folder: Path, name: str) -> Recording:
 
 def read_exr_depth(path: Path) -> Float32:
     """(H, W) float32 metres, NaN where the file has 0, less, or NaN."""
-    depth = _exr(path)[..., 0].astype(np.float32)
+    depth = read_exr(path)[..., 0].astype(np.float32)
     with np.errstate(invalid="ignore"):
         return np.where(depth > 0, depth, np.nan).astype(np.float32)
 
 
 def read_exr_normals(path: Path) -> Float32:
     """(H, W, 3) float32 unit vectors in the optical frame, NaN where the file has (-1, -1, -1)."""
-    normals = _exr(path).astype(np.float32)
+    normals = read_exr(path)[..., :3].astype(np.float32)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     known = np.abs(length - 1.0) < 0.1
     return np.where(known, normals * OPENGL_TO_OPTICAL / np.maximum(length, 1e-6), np.nan).astype(np.float32)
-
-
-def _exr(path: Path) -> NDArray[np.floating]:
-    """(H, W, 3) of an EXR file's R, G, B."""
-    try:
-        import OpenEXR  # OpenCV 5's wheels are built without EXR
-    except ImportError as error:
-        raise ValueError(f"{path}: reading EXR needs OpenEXR: pip install OpenEXR") from error
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; a ClearGrasp pair has it")
-    with OpenEXR.File(str(path)) as file:
-        return np.array(file.channels()["RGB"].pixels)
 
 
 def _picture(path: Path, flags: int) -> NDArray[np.uint8]:

@@ -1,0 +1,81 @@
+"""Folders of TransPhy3D tars, published or rendered by us: one video each, of which only the drawn frames are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dkt_ros.training.clip import TrainingClip
+from dkt_ros.training.sequences import Sequence, SequenceError, Video, frame_count, load_video, sequence_files
+from dkt_ros.training.sources.files import Damaged
+from dkt_ros.training.sources.source import Source, SourceError
+
+#: Our sequences of this seed and higher are for the final scores only.
+HELD_OUT = 9500
+
+
+class TarFiles(Source):
+    """The tars directly in ``folder``; how long each is, is found out when it is first drawn.
+
+    Raises:
+        SourceError: there is none; or, when drawn, one of our renders is held out for the final scores.
+    """
+
+    described = (
+        "a folder of *.tar in TransPhy3D's WebDataset layout: its published set (Hugging Face Daniellesry/TransPhy3D, "
+        "1.5 TB; pin the revision), or sequences of `python -m dkt_ros.training.render dataset`"
+    )
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, video=True)
+        self._files = sequence_files(folder)
+        self._frames: dict[Path, int] = {}
+        if not self._files:
+            raise SourceError(f"set {name}: {folder} holds no *.tar. Wanted: {self.described}")
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
+        file = self._files[rng.integers(len(self._files))]
+        if file in self.skipped:
+            raise Damaged(file, self.skipped[file])
+        try:
+            if file not in self._frames:
+                self._frames[file] = frame_count(file)
+            if self._frames[file] < frames:
+                raise Damaged(file, f"has {self._frames[file]} frames, {frames} were asked for")
+            start = int(rng.integers(self._frames[file] - frames + 1))
+            video = load_video(file, range(start, start + frames))
+        except (SequenceError, FileNotFoundError) as error:
+            raise Damaged(file, str(error).removeprefix(f"{file}: ")) from error
+        refuse_held_out(file, video)
+        return clip_of(video, self.name)
+
+
+def refuse_held_out(file: Path, video: Video) -> None:
+    """Raises SourceError if one of our renders is kept for the final scores. Published tars have no such seed."""
+    seed = int(video.meta.get("seed", 0))
+    if seed >= HELD_OUT:
+        raise SourceError(f"{file}: seed {seed} is held out (all from {HELD_OUT} on); move the file out of the data")
+
+
+def clip_of(video: Video, name: str) -> TrainingClip:
+    """All frames of a video with all the truth that it has."""
+    clip = {
+        "rgb": video.rgb,
+        "depth": video.depth,
+        "normals": None if video.normals is None else video.normals.astype(np.float32),
+        "intrinsics": video.intrinsics,
+    }
+    if isinstance(video, Sequence):
+        clip |= {
+            "sensor_depth": video.sensor_depth,
+            "stereo_depth": video.stereo_depth,
+            "background_depth": video.background_depth,
+            "transparent": video.transparent,
+            "specular": video.specular,
+            "instance": video.instance,
+        }
+    return TrainingClip(source=name, **clip)
