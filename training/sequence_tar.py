@@ -54,9 +54,8 @@ def open_sequence(path: Path | str, required: Iterable[str], optional: Iterable[
         raise SequenceError(f"{path}: sequences are tars now, and .npz of earlier versions is not read; {RENDER_AGAIN}")
     with open(path, "rb") as file:
         try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                members = tar.getmembers()
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            members = list(_members(file))
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
             raise _error(path, f"cut short or not an uncompressed tar ({error})") from error
         # tarfile takes a damaged header for the end. Where the archive really ends, a block of zeros stands.
         last = max((member.offset_data + -(-member.size // 512) * 512 for member in members), default=0)
@@ -64,6 +63,14 @@ def open_sequence(path: Path | str, required: Iterable[str], optional: Iterable[
         if file.read(512) != bytes(512):
             raise _error(path, f"cut short or damaged at byte {last}")
         yield SequenceTar(Path(path), file, members, set(required), set(optional))
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for member in tar:
+            if member.size < 0:  # tarfile would walk back and around for ever
+                raise ValueError(f"{member.name} has {member.size} bytes")
+            yield member
 
 
 def _error(path: Path | str, what: str) -> SequenceError:

@@ -152,11 +152,20 @@ def _members(name: str, sequence: Sequence) -> Iterator[tuple[str, bytes]]:
             yield f"{name}_{index:08d}.{kind}", content
 
 
+#: What depths may be, metres.
+_RANGES = {
+    "depth": (1e-6, transphy3d.DEEPEST_M / 2),
+    "background_depth": (1e-6, transphy3d.DEEPEST_M / 2),
+    "sensor_depth": (0.001, 65.535),
+    "stereo_depth": (0.001, 65.535),
+}
+
+
 def check_arrays(sequence: Sequence) -> None:
-    """Refuse arrays that do not belong together.
+    """Refuse arrays that do not belong together or cannot be written.
 
     Raises:
-        ValueError: one has another shape or type than ``Sequence`` says; the message names it.
+        ValueError: one has another shape or type than ``Sequence`` says, or impossible values; the message names it.
     """
     shape = sequence.depth.shape
     expected: dict[str, tuple[tuple[int, ...], str]] = {
@@ -179,6 +188,10 @@ def check_arrays(sequence: Sequence) -> None:
             continue
         if array.shape != wanted or array.dtype != np.dtype(dtype):
             raise ValueError(f"{name} is {array.dtype}{array.shape}, expected {dtype}{wanted}")
+        if name in _RANGES:
+            low, high = (np.float32(limit) for limit in _RANGES[name])
+            if (wrong := array[~(np.isnan(array) | (array >= low) & (array <= high))]).size:
+                raise ValueError(f"{name} holds {wrong[0]} m, expected {low:g} to {high:g} m, or NaN where unknown")
     width, height = sequence.intrinsics.width, sequence.intrinsics.height
     if (height, width) != shape[1:]:
         raise ValueError(f"intrinsics are of {width}x{height}, pictures of {shape[2]}x{shape[1]}")

@@ -13,7 +13,6 @@ independent readers, which agree.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ _HIGHEST = 0.998
 #: Lengths of a vector read from ``normal.png`` that still is a normal. Pixels that average several normals are
 #: shorter than 1; grey (Blender's zero vector, which we write too) and black are no normals.
 _SHORTEST, _LONGEST = 0.1, 1.2
+#: No scene is that deep, metres.
+DEEPEST_M = 1e6
 _TO_BLENDER = np.array([1, -1, -1], np.float32)
 
 
@@ -38,15 +39,11 @@ def depth_scale(*pictures: Float32) -> float:
 
 
 def encode_depth(depth: Float32, max_depth: float) -> NDArray[np.uint16]:
-    """(..., H, W) metres, NaN unknown -> uint16, 65535 unknown. Off by at most max_depth / 65535.
+    """(..., H, W) metres above 0, of a ``depth_scale`` at least theirs, NaN unknown -> uint16, 65535 unknown.
 
-    Raises:
-        ValueError: a known depth is not between 0 and max_depth.
+    Off by at most max_depth / 65535.
     """
-    known = ~np.isnan(depth)
-    share = np.where(known, depth, max_depth).astype(np.float64) / max_depth
-    if (known & ~((share > 0) & (share < SATURATED))).any():
-        raise ValueError(f"depth must be above 0 m and below {SATURATED * max_depth:.3f} m, or NaN where unknown")
+    share = np.where(np.isnan(depth), max_depth, depth).astype(np.float64) / max_depth
     # Zero is kept free: readers take it for "no depth".
     return np.clip(np.rint(share * 65535), 1, 65535).astype(np.uint16)
 
@@ -59,15 +56,8 @@ def decode_depth(pixels: NDArray[Any], max_depth: float) -> Float32:
 
 
 def encode_millimetres(depth: Float32) -> NDArray[np.uint16]:
-    """(..., H, W) metres, NaN for holes -> whole millimetres, 0 for holes.
-
-    Raises:
-        ValueError: a depth is no number of millimetres from 1 to 65535.
-    """
-    millimetres = np.rint(np.where(np.isnan(depth), 0.001, depth) * 1000.0)
-    if not ((millimetres >= 1) & (millimetres <= 65535)).all():
-        raise ValueError("sensor depth must be 0.001 m to 65.535 m, or NaN for holes")
-    return np.where(np.isnan(depth), 0, millimetres).astype(np.uint16)
+    """(..., H, W) metres from 0.001 to 65.535, NaN for holes -> whole millimetres, 0 for holes."""
+    return np.rint(np.where(np.isnan(depth), 0, depth * 1000.0)).astype(np.uint16)
 
 
 def decode_millimetres(pixels: NDArray[np.uint16]) -> Float32:
@@ -109,7 +99,9 @@ def decode_camera(record: dict[str, Any], width: int, height: int) -> tuple[Intr
     matrices = record.get("camera_matrices")
     if not isinstance(matrices, dict) or "intrinsics" not in matrices:
         raise ValueError("has no camera_matrices with intrinsics")
-    (fx, _, cx), (_, fy, cy), _ = _matrix(matrices, "intrinsics", 3).tolist()
+    (fx, skew, cx), (shear, fy, cy), _ = _matrix(matrices, "intrinsics", 3).tolist()
+    if skew or shear:
+        raise ValueError("has intrinsics with skew")
     # Both focal lengths in widths: the renders have square pixels.
     camera = Intrinsics(fx * width, fy * width, cx * width - 0.5, cy * height - 0.5, width, height)
     if matrices.get("extrinsics") is None:
@@ -120,12 +112,12 @@ def decode_camera(record: dict[str, Any], width: int, height: int) -> tuple[Intr
 def _matrix(matrices: dict[str, Any], name: str, size: int) -> NDArray[np.float64]:
     try:
         matrix = np.array(matrices[name], np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"has {name} that are no numbers") from error
     last_row = [0.0] * (size - 1) + [1.0]
     if matrix.shape != (size, size) or not np.isfinite(matrix).all() or matrix[-1].tolist() != last_row:
         raise ValueError(f"has {name} that are no finite {size}x{size} matrix with the last row {last_row}")
-    if not math.isfinite(1 / (np.linalg.det(matrix) or math.nan)):
+    if abs(np.linalg.det(matrix)) < 1e-9:
         raise ValueError(f"has {name} that cannot be inverted")
     return matrix
 
@@ -134,9 +126,9 @@ def max_depth_of(record: dict[str, Any]) -> float:
     """``max_depth`` of ``depth.json``, metres; 0 stands for a frame without depth.
 
     Raises:
-        ValueError: there is none, or it is negative or infinite.
+        ValueError: there is none, or it is negative or beyond any scene.
     """
     value = record.get("max_depth")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= DEEPEST_M:
         raise ValueError(f"says max_depth = {value!r}, expected metres")
     return float(value)
