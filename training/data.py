@@ -19,13 +19,13 @@ from dkt_ros.engines.conditioning import BETA, BETA_RANGE, disparity_range, fill
 from dkt_ros.frames import Float32
 from dkt_ros.training.render.sensor import simulate_depth_sensor
 from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence, sequence_files
+from dkt_ros.training.sources.tars import refuse_held_out
+from dkt_ros.trust import sensor_trust
 
 #: Crops (height, width) of the rendered 96x160, drawn per batch; 4:3 among them, the aspect of most depth cameras.
 CROPS = ((96, 160), (96, 160), (96, 128), (96, 144), (80, 128))
-#: Sequences of this seed and higher are for the final scores only.
-HELD_OUT = 9500
 #: How often a clip has no sensor at all; only a few points; rectangles cut out; the transparent mask given; half lost.
-NO_SENSOR, SPARSE, RECTANGLES, MASKED, HALF = 0.06, 0.01, 0.05, 0.10, 0.01
+NO_SENSOR, SPARSE, RECTANGLES, MASKED, HALF = 0.12, 0.01, 0.05, 0.10, 0.01
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,11 @@ class SequencePool:
         """Load new files; returns how many sequences there are."""
         for path in sequence_files(self.directory):
             if path.name not in self._names:
-                self.sequences.append(_for_training(path))
+                sequence = load_sequence(path)
+                refuse_held_out(path, sequence)
+                self.sequences.append(sequence)
                 self._names.add(path.name)
         return len(self.sequences)
-
-
-def _for_training(path: Path) -> Sequence:
-    """Read a sequence, unless its seed says that it is kept for the final scores."""
-    sequence = load_sequence(path)
-    seed = int(sequence.meta.get("seed", 0))
-    if seed >= HELD_OUT:
-        raise ValueError(f"{path}: seed {seed} is held out (all from {HELD_OUT} on); move the file out of the data")
-    return sequence
 
 
 def draw_batch(pool: SequencePool, rng: np.random.Generator, frames: int, size: int) -> Batch:
@@ -183,9 +176,7 @@ def make_sample(
 
 def draw_trust(sensor: Float32, material: NDArray[np.uint8], rng: np.random.Generator) -> Float32:
     """(T, H, W) trust before the holes are taken out: most often what the path would say, now and then much less."""
-    trust = np.ones(sensor.shape, np.float32)
-    if rng.random() < 0.7:
-        trust[flying_pixels(sensor)] = 0.0
+    trust = sensor_trust(sensor, None) if rng.random() < 0.7 else np.ones(sensor.shape, np.float32)
     if rng.random() < MASKED:
         grown = int(rng.integers(1, 6))
         for picture, glass in zip(trust, (material >= CLEAR_PLASTIC).astype(np.uint8), strict=True):
@@ -207,14 +198,6 @@ def draw_trust(sensor: Float32, material: NDArray[np.uint8], rng: np.random.Gene
     return trust
 
 
-def flying_pixels(depth: Float32, relative: float = 0.05) -> NDArray[np.bool_]:
-    """(T, H, W) bool: the 3x3 neighbourhood's returns differ by more than ``relative`` of the nearest."""
-    kernel = np.ones((3, 3), np.uint8)
-    near = np.stack([cv2.erode(np.where(np.isfinite(d), d, 1e9), kernel) for d in depth])
-    far = np.stack([cv2.dilate(np.where(np.isfinite(d), d, -1e9), kernel) for d in depth])
-    return far - near > relative * near
-
-
 def recoloured(rgb: NDArray[np.uint8], rng: np.random.Generator) -> Float32:
     """(T, H, W, 3) uint8 -> float32 in [-1, 1] with drawn channel order, gain, gamma, blur and noise."""
     picture = rgb.astype(np.float32) / 255.0
@@ -233,8 +216,7 @@ def recoloured(rgb: NDArray[np.uint8], rng: np.random.Generator) -> Float32:
 def validation_sample(sequence: Sequence, frames: int = 9, with_sensor: bool = True) -> Sample:
     """The first ``frames`` frames as the engine would see them: the sequence's own sensor, nothing drawn."""
     sensor = sequence.sensor_depth[:frames]
-    trust = np.full(sensor.shape, float(with_sensor), np.float32)
-    trust[flying_pixels(sensor)] = 0.0
+    trust = sensor_trust(sensor, None) if with_sensor else np.zeros(sensor.shape, np.float32)
     rgb = (sequence.rgb[:frames].astype(np.float32) / 127.5 - 1).astype(np.float32)
     normals = sequence.normals[:frames].astype(np.float32)
     return make_sample(rgb, sequence.depth[:frames], sensor, trust, normals, sequence.material[:frames], BETA)
