@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,7 +42,7 @@ class _Declared:
 DECLARED: tuple[_Declared, ...] = (
     _Declared("autostart", False, "configure and activate by itself at start", "start"),
     _Declared("engine", "nano", "depth model", choices=ENGINE_NAMES),
-    _Declared("weights", "", "file or folder of weights; empty: nano has its own"),
+    _Declared("weights", "", "file or folder of weights, or several (base:result); empty: nano has its own"),
     _Declared(
         "profile", "", "published window, or short ones; empty: low_latency for dkt and dvd", choices=("", *PROFILES)
     ),
@@ -187,7 +188,8 @@ def engine_options(node: Any) -> tuple[str, EngineOptions]:
     name: str = node.get_parameter("engine").value
     given = {each.name: node.get_parameter(each.name).value or None for each in fields(EngineOptions)}
     if given["weights"]:
-        given["weights"] = Path(given["weights"]).expanduser()
+        places = tuple(Path(place).expanduser() for place in given["weights"].split(os.pathsep))
+        given["weights"] = places if len(places) > 1 else places[0]
     if name in LIVE_ENGINES:
         given |= {option: given[option] or value for option, value in LIVE.items()}
     return name, EngineOptions(**given)

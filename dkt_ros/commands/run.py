@@ -61,7 +61,13 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command needs that runs the path."""
     group = parser.add_argument_group("the model")
     group.add_argument("--engine", default="nano", metavar="NAME", help="the bundled %(default)s unless said otherwise")
-    group.add_argument("--weights", type=Path, metavar="PATH", help="file or folder of weights; nano has its own")
+    group.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="file or folder of weights, and what training wrote on top of them; nano has its own",
+    )
     group.add_argument("--profile", choices=PROFILES, help="the published window, or short windows (of dkt and dvd)")
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps")
     group.add_argument(
@@ -116,7 +122,10 @@ def make_cuts(arguments: argparse.Namespace) -> CutDetector | None:
 def _options(arguments: argparse.Namespace) -> EngineOptions:
     from dkt_ros.engines import EngineOptions
 
-    return EngineOptions(**{each.name: getattr(arguments, each.name) for each in fields(EngineOptions)})
+    given = {each.name: getattr(arguments, each.name) for each in fields(EngineOptions)}
+    if given["weights"]:
+        given["weights"] = tuple(given["weights"]) if len(given["weights"]) > 1 else given["weights"][0]
+    return EngineOptions(**given)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ class EngineOptions:
     """What a user may choose about an engine. None leaves the choice to it; one that it cannot honour it refuses.
 
     Attributes:
-        weights: file or folder; the bundled engine needs none.
+        weights: file or folder, or several: what training wrote comes after its base; the bundled engine needs none.
         profile: "reference" (the published window) or "low_latency" (short windows).
         steps: denoising steps.
         mode: "single" (the recording is one window), "windowed" (the published way of joining windows) or "streaming"
@@ -60,7 +60,7 @@ class EngineOptions:
         normals_axes: how the decoded channels map onto the optical frame, such as "+x+y+z" or "+x-y-z".
     """
 
-    weights: Path | None = None
+    weights: Path | tuple[Path, ...] | None = None
     profile: str | None = None
     steps: int | None = None
     mode: str | None = None
@@ -140,6 +140,7 @@ def load_engine(name: str = "nano", options: EngineOptions | None = None) -> Eng
         raise ValueError(f"engine {name!r}: no such engine; choose one of {', '.join(ENGINE_NAMES)}")
     options = options or EngineOptions()
     if options.weights is not None and name != "nano":  # nano refuses any
-        refuse_absent(options.weights)  # here, as torch takes seconds to import
+        for place in options.weights if isinstance(options.weights, tuple) else (options.weights,):
+            refuse_absent(place)  # here, as torch takes seconds to import
     engine: Engine = import_module(f"dkt_ros.engines.{name}").load(options)
     return engine

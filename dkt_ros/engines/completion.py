@@ -13,7 +13,7 @@ import torch
 from dkt_ros.engines import EngineCard, EngineOptions
 from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
 from dkt_ros.engines.completion_model import CompletionModel, Condition
-from dkt_ros.engines.conditioning import DisparityRange, disparity_range, fill_partial, inverse_depth_at
+from dkt_ros.engines.conditioning import DisparityRange, fill_partial, held_range, partial_at
 from dkt_ros.engines.devices import chosen
 from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
@@ -135,7 +135,7 @@ class CompletionEngine:
             if clip.starts or foreign:
                 self._limits, self._answers = None, {}
             self._frames = clip.frames
-            sensed, believed = _partial_at(clip, trust, size)
+            sensed, believed = partial_at([frame.sensor_depth for frame in clip.frames], trust, size)
             before, self._limits = self._limits, held_range(self._limits, sensed, believed)
             filled, believed = fill_partial(sensed, believed, self._limits)
             if self._limits is not before:
@@ -180,20 +180,6 @@ class CompletionEngine:
             raise ValueError(f"engine {self.card.name}: trust {trust.shape}; the clip is {wanted}")
 
 
-def held_range(held: DisparityRange | None, inverse_depth: Float32, trust: Float32) -> DisparityRange | None:
-    """The range to use for this clip: ``held`` if at most a tenth of the trusted pixels leave it, else a new one.
-
-    None, if nothing is trusted: the last range then says nothing about what is in the picture.
-    """
-    fresh = disparity_range(inverse_depth, trust)
-    if held is None or fresh is None:
-        return fresh
-    trusted = inverse_depth[trust > 0.5]
-    outside = np.mean((trusted < held.low) | (trusted > held.high))
-    narrow = (fresh.high - fresh.low) < 0.5 * (held.high - held.low)
-    return fresh if outside > 0.1 or narrow else held
-
-
 def condition(rgb: Float32, filled: Float32, trust: Float32, together: bool = True) -> Condition:
     """(T, h, w, 3) in [-1, 1] and (T, h, w) twice -> the network's input: one clip of T frames, or T clips of one."""
     batch = 0 if together else 1
@@ -204,15 +190,3 @@ def condition(rgb: Float32, filled: Float32, trust: Float32, together: bool = Tr
 def _rgb_at(clip: Clip, size: tuple[int, int]) -> Float32:
     pictures = [cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA) for frame in clip.frames]
     return (np.stack(pictures).astype(np.float32) / 127.5 - 1).astype(np.float32)
-
-
-def _partial_at(clip: Clip, trust: Float32 | None, size: tuple[int, int]) -> tuple[Float32, Float32]:
-    """(T, h, w) inverse depth and trust; both zero for a frame without sensor depth."""
-    nothing = np.zeros(size[::-1], np.float32)
-    pairs: list[Any] = [
-        (nothing, nothing)
-        if frame.sensor_depth is None
-        else inverse_depth_at(frame.sensor_depth, None if trust is None else trust[i], size)
-        for i, frame in enumerate(clip.frames)
-    ]
-    return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -50,6 +51,43 @@ def disparity_range(inverse_depth: Float32, trust: Float32, beta: float = BETA) 
     if high - low < 0.15 * high:
         low = 0.85 * high
     return DisparityRange(float(low), float(high), beta)
+
+
+def held_range(
+    held: DisparityRange | None, inverse_depth: Float32, trust: Float32, beta: float = BETA
+) -> DisparityRange | None:
+    """The range to use for this clip: ``held`` if at most a tenth of the trusted pixels leave it, else a new one.
+
+    None, if nothing is trusted: the last range then says nothing about what is in the picture.
+    """
+    fresh = disparity_range(inverse_depth, trust, beta)
+    if held is None or fresh is None:
+        return fresh
+    trusted = inverse_depth[trust > 0.5]
+    outside = np.mean((trusted < held.low) | (trusted > held.high))
+    narrow = (fresh.high - fresh.low) < 0.5 * (held.high - held.low)
+    return fresh if outside > 0.1 or narrow else held
+
+
+def partial_at(
+    sensor_depth: Sequence[Float32 | None], trust: Float32 | None, size: tuple[int, int]
+) -> tuple[Float32, Float32]:
+    """A clip's sensor depth at working size, as inverse depth and trust.
+
+    Args:
+        sensor_depth: of each frame, see ``inverse_depth_at``; None for a frame without any.
+        trust: (T, H, W) 0..1, or None to trust every return.
+        size: (width, height).
+
+    Returns:
+        (T, h, w) float32 twice; both zero for a frame without sensor depth.
+    """
+    nothing = np.zeros(size[::-1], np.float32)
+    pairs = [
+        (nothing, nothing) if depth is None else inverse_depth_at(depth, None if trust is None else trust[i], size)
+        for i, depth in enumerate(sensor_depth)
+    ]
+    return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
 
 
 def inverse_depth_at(sensor_depth: Float32, trust: Float32 | None, size: tuple[int, int]) -> tuple[Float32, Float32]:

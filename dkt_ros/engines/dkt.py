@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from dkt_ros.engines import EngineCard, EngineOptions
+from dkt_ros.engines import Engine, EngineCard, EngineOptions
 from dkt_ros.engines.devices import chosen
-from dkt_ros.engines.dkt_engine import DktEngine
+from dkt_ros.engines.dkt_engine import WORKING_SIZE, DktEngine
 from dkt_ros.engines.dkt_parts import find_dkt
 from dkt_ros.engines.flow import times
-from dkt_ros.engines.pictures import Axes
+from dkt_ros.engines.pictures import Axes, is_portrait, to_video
 from dkt_ros.engines.prompts import load_prompt
 from dkt_ros.engines.threads import use_threads
+from dkt_ros.engines.wan_completion import (
+    LIMIT,
+    FlowPass,
+    WanCompletionEngine,
+    Working,
+    completion_card,
+    read_trained,
+)
 from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
 from dkt_ros.engines.weights import load_codec, load_transformer
 
@@ -19,13 +28,17 @@ from dkt_ros.engines.weights import load_codec, load_transformer
 PROFILES = {"reference": (81, 9), "low_latency": (21, 1)}
 #: As published; one is inaccurate, more lose detail.
 STEPS = 5
+#: How completion by DKT takes pictures: as DKT, at one size whatever their aspect, turned if they are higher than wide.
+WORKING = Working(lambda frame, size: (size, is_portrait(frame)), to_video)
 
 
-def load(options: EngineOptions) -> DktEngine:
+def load(options: EngineOptions) -> Engine:
     """Load DKT from a folder with its base, codec, LoRA and prompt embedding.
 
     A subfolder ``normal`` with the LoRA and the prompt embedding for normals adds normals: a second transformer on the
-    same base. ``vae`` may ask for a small codec from the same folder.
+    same base. ``vae`` may ask for a small codec from the same folder. What training here wrote may lie among them, or
+    come after the folder (see ``EngineOptions.weights``); where that is an adapter for completion, the engine reads
+    sensor depth and gives no normals.
 
     Raises:
         ValueError: an option that this engine does not have.
@@ -43,15 +56,24 @@ def load(options: EngineOptions) -> DktEngine:
     use_threads(options.threads)
     device, dtype = chosen(options)
     parts, pairs = find_dkt(options.weights, *tiny_roles(options))
+    completes, trained = "dkt completion" in parts, read_trained(pairs[0][0])
+    if completes and mode != "streaming":
+        raise ValueError(f"mode = {mode}: {pairs[0][0]} completes sensor depth clip by clip; leave it out")
     vae = load_codec(parts["codec"], dtype, device)
-    codec = make_codec(vae, parts.get("tiny codec"), options, device, dtype)
+    codec = make_codec(vae, parts.get("tiny codec"), options, device, dtype, LIMIT if completes else 1.0)
     transformers = []
-    for lora, prompt in pairs:
+    for lora, prompt in pairs[:1] if completes else pairs:
         model: Any = load_transformer(parts["transformer"], [lora], dtype, device)
         text = load_prompt(prompt, model.config.text_dim)
         transformers.append(fold(model, told, text, True, options))
+    size = trained.size if trained and trained.size else WORKING_SIZE
+    if completes and trained:
+        network = FlowPass(transformers[0], steps)
+        return WanCompletionEngine(completion_card("dkt", trained), codec, network, WORKING, size)
     card = dkt_card(mode, profile, normals=len(transformers) > 1)
-    return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", axes=axes)
+    if trained:
+        card = replace(card, licence=trained.licence, description=trained.description)
+    return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", size=size, axes=axes)
 
 
 def dkt_card(mode: str, profile: str, normals: bool = False) -> EngineCard:

@@ -6,29 +6,43 @@ from pathlib import Path
 
 from dkt_ros.engines.headers import CheckpointError
 from dkt_ros.engines.layouts import identify
-from dkt_ros.engines.parts import NORMALS_FOLDER, find_parts, refuse_mixture
+from dkt_ros.engines.parts import NORMALS_FOLDER, Places, find_parts, places, refuse_mixture
 
 
-def find_dkt(folder: Path, *more: str) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
-    """The parts of DKT in ``folder``.
+def find_dkt(path: Places, *more: str) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
+    """The parts of DKT at ``path``.
+
+    An adapter for completion, of our own training, takes the place of the LoRA for depth; it is then among the files
+    under its own role, too. One for normals needs nothing in ``normal`` but the prompt embedding.
 
     Args:
+        path: a folder; or several places, see ``find_parts``.
         more: further roles that must be there.
 
     Returns:
-        Files by role; and pairs of a LoRA and its prompt embedding: for depth, then for normals where the folder has a
-        subfolder ``normal``.
+        Files by role; and pairs of a LoRA and its prompt embedding: for depth, then for normals where there is such a
+        LoRA, of our training or in a subfolder ``normal``.
 
     Raises:
         FileNotFoundError, CheckpointError: see ``find_parts``; or a LoRA or prompt that is for the other of the two.
     """
-    found = find_parts(folder, "transformer", "codec", "lora", "prompt", *more)
+    ours = find_parts(path, optional=("dkt completion", "normal lora"))
+    depth = "dkt completion" if ours["dkt completion"] else "lora"
+    found = find_parts(path, "transformer", "codec", depth, "prompt", *more)
     parts = {role: files[0] for role, files in found.items()}
-    pairs = [_checked("depth", parts["lora"], parts["prompt"])]
-    if (folder / NORMALS_FOLDER).is_dir():
-        found = find_parts(folder / NORMALS_FOLDER, "lora", "prompt")
-        pairs.append(_checked("normal", found["lora"][0], found["prompt"][0]))
-        refuse_mixture({"transformer": [parts["transformer"]], **found})
+    pairs = [_checked("depth", parts[depth], parts["prompt"])]
+    below = [place / NORMALS_FOLDER for place in places(path) if (place / NORMALS_FOLDER).is_dir()]
+    normals = ours["normal lora"] or (find_parts(below, optional=["normal lora"])["normal lora"] if below else [])
+    if normals and not below:
+        raise CheckpointError(
+            f"{normals[0]}: a LoRA for normals, and there is no embedding of 'normal' in a folder {NORMALS_FOLDER}/ "
+            f"beside the base; make it with 'dkt models embed-prompt --text normal'"
+        )
+    if below:
+        found = find_parts(below, *(() if normals else ("lora",)), "prompt")
+        lora = (normals or found["lora"])[0]
+        pairs.append(_checked("normal", lora, found["prompt"][0]))
+        refuse_mixture({"transformer": [parts["transformer"]], "lora": [lora], "prompt": found["prompt"]})
     return parts, pairs
 
 

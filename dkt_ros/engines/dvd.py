@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -15,14 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dkt_ros.engines import EngineCard, EngineOptions
+from dkt_ros.engines import Engine, EngineCard, EngineOptions
 from dkt_ros.engines.devices import chosen
 from dkt_ros.engines.dvd_network import DvdNetwork, Network
+from dkt_ros.engines.dvd_parts import ADAPTERS, find_dvd
 from dkt_ros.engines.dvd_windows import TARGET, Joiner, Rule, padded, rule_named, windows, working_size
-from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
+from dkt_ros.engines.wan_completion import (
+    LIMIT,
+    SinglePass,
+    WanCompletionEngine,
+    Working,
+    completion_card,
+    read_trained,
+)
 from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
-from dkt_ros.engines.weights import load_codec, load_dvd
+from dkt_ros.engines.weights import load_dvd_parts
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
 
 #: Frames of a window, and those that it shares with the next.
@@ -133,15 +142,7 @@ class DvdEngine:
         _check_sizes(frames, frames[0].size)
         width, height = frames[0].size
         size = working_size(height, width, self._target)
-        # A few at once: as floats at its own size a long clip of large pictures would fill a GPU.
-        pieces = [frames[i : i + _AT_ONCE] for i in range(0, len(frames), _AT_ONCE)]
-        return torch.cat([self._piece(piece, size) for piece in pieces], dim=2)
-
-    def _piece(self, frames: Sequence[Frame], size: tuple[int, int]) -> Tensor:
-        # A picture may be a mirrored or otherwise strided view, which torch does not take.
-        pixels = np.ascontiguousarray(np.stack([frame.rgb for frame in frames]))
-        pictures = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
-        return (resized(pictures, size) * 2 - 1).permute(1, 0, 2, 3).unsqueeze(0).contiguous()
+        return to_dvd_video(frames, (size[1], size[0]), self.device)
 
     def smaller(self) -> str | None:
         """Need less GPU memory from the next start on.
@@ -161,6 +162,29 @@ class DvdEngine:
         return f"works on pictures that cover {after[1]}x{after[0]} instead of {before[1]}x{before[0]}"
 
 
+def to_dvd_video(frames: Sequence[Frame], size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """Frames of one size -> (1, 3, n, height, width) float32 in [-1, 1] at another (width, height), as published."""
+    # A few at once: as floats at its own size a long clip of large pictures would fill a GPU.
+    return torch.cat([_piece(frames[i : i + _AT_ONCE], size, device) for i in range(0, len(frames), _AT_ONCE)], dim=2)
+
+
+def _piece(frames: Sequence[Frame], size: tuple[int, int], device: torch.device | str) -> Tensor:
+    # A picture may be a mirrored or otherwise strided view, which torch does not take.
+    pixels = np.ascontiguousarray(np.stack([frame.rgb for frame in frames]))
+    pictures = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    return (resized(pictures, size[::-1]) * 2 - 1).permute(1, 0, 2, 3).unsqueeze(0).contiguous()
+
+
+def covering(frame: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], bool]:
+    """The (width, height) on DVD's grid at which pictures of (width, height) ``frame`` cover ``size``; never turned."""
+    height, width = working_size(frame[1], frame[0], (size[1], size[0]))
+    return (width, height), False
+
+
+#: How completion by DVD takes pictures: as DVD.
+WORKING = Working(covering, to_dvd_video)
+
+
 def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     """(n, 3, h, w) at another (height, width): bilinear, without antialiasing, as published."""
     if pictures.shape[2:] == size:
@@ -176,11 +200,15 @@ def _check_sizes(frames: Sequence[Frame], size: tuple[int, int]) -> None:
             )
 
 
-def load(options: EngineOptions) -> DvdEngine:
+def load(options: EngineOptions) -> Engine:
     """Load DVD from its file, or the folder that holds it: ``model.safetensors`` (1.0) or ``dvd_1.1.safetensors``.
 
     The codec is in the same file; a file that lacks it needs the published one beside it. ``vae`` may ask for a
     small one from the same folder. ``model_config.yaml`` beside the file says at what time the transformer is asked.
+
+    Adapters of our own training may lie in the folder, or come after it (see ``EngineOptions.weights``): they take the
+    place of the published ones, and the base may then be plain Wan. With those for completion the engine reads sensor
+    depth.
 
     Raises:
         ValueError: an option that this engine does not have, or that it refuses.
@@ -197,14 +225,21 @@ def load(options: EngineOptions) -> DvdEngine:
         )
     use_threads(options.threads)
     device, dtype = chosen(options)
-    file = find_parts(options.weights, "dvd")["dvd"][0]
-    dvd = load_dvd(file, dtype, device)
-    folder = file.parent if options.weights.is_file() else options.weights
-    vae = dvd.codec or load_codec(find_parts(folder, "codec")["codec"][0], dtype, device)
-    small = find_parts(folder, *tiny_roles(options)) if tiny_roles(options) else {}
-    codec = make_codec(vae, small["tiny codec"][0] if small else None, options, device, dtype)
+    parts = find_dvd(options.weights, *tiny_roles(options))
+    lora = next((parts[role] for role in ADAPTERS if role in parts), None)
+    completes, trained = "dvd completion" in parts, read_trained(lora) if lora else None
+    if completes and (mode != "streaming" or options.stitching):
+        raise ValueError(f"{lora} completes sensor depth clip by clip; leave mode and stitching out")
+    dvd = load_dvd_parts(parts, dtype, device, lora)
+    codec = make_codec(dvd.codec, parts.get("tiny codec"), options, device, dtype, LIMIT if completes else 1.0)
     transformer = fold(dvd.transformer, [1000 * dvd.denoise_step], None, False, options)
-    return DvdEngine(DvdNetwork(codec, transformer), dvd_card(mode, profile), mode, rule, device=device)
+    size = trained.size if trained and trained.size else TARGET[::-1]
+    if completes and trained:
+        return WanCompletionEngine(completion_card("dvd", trained), codec, SinglePass(transformer), WORKING, size)
+    card = dvd_card(mode, profile)
+    if trained:
+        card = replace(card, licence=trained.licence, description=trained.description)
+    return DvdEngine(DvdNetwork(codec, transformer), card, mode, rule, size[::-1], device)
 
 
 def dvd_card(mode: str, profile: str) -> EngineCard:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dkt_ros.engines.beside import attention_heads, denoise_step
 from dkt_ros.engines.dkt_parts import find_dkt
+from dkt_ros.engines.dvd_parts import find_dvd
 from dkt_ros.engines.headers import (
     CheckpointError,
     Header,
@@ -129,9 +130,8 @@ def _check_dkt(path: Path) -> None:
 
 
 def _check_dvd(path: Path) -> None:
-    file = find_parts(path, "dvd")["dvd"][0]
-    if not identify(file).sizes["codec"]:
-        find_parts(path if path.is_dir() else path.parent, "codec")
+    parts = find_dvd(path)
+    file = parts.get("dvd") or parts["plain transformer"]
     denoise_step(file.with_name("model_config.yaml"))
     _check_heads(read_header(file))
 
@@ -158,8 +158,8 @@ class _Engine:
 
 
 ENGINES = {
-    "dkt": _Engine({"transformer", "lora", "prompt"}, _check_dkt),
-    "dvd": _Engine({"dvd"}, _check_dvd, one_file=True),
+    "dkt": _Engine({"transformer", "lora", "prompt", "normal lora", "dkt completion"}, _check_dkt),
+    "dvd": _Engine({"dvd", "dvd lora", "dvd completion"}, _check_dvd, one_file=True),
     "depthlab": _Engine(
         {"depthlab denoiser", "depthlab reference", "depthlab mapping", "image encoder"}, _check_depthlab
     ),

@@ -3,6 +3,9 @@
 The published files hold PEFT's tensors for ``self_attn`` and ``cross_attn`` {q, k, v, o} and ``ffn`` {0, 2}, under
 ``[diffusion_model.]blocks.N.LINEAR.lora_{A,B}[.default].weight``: A is (rank, in), B is (out, rank). They are merged
 with weight 1: DKT's trainer sets alpha = rank and writes no alpha, DVD has alpha = rank = 512.
+
+What our training writes for completion has beside them the whole first layer, ``patch_embedding``: it reads more than
+the base's, the latent of the partial disparity and the trust.
 """
 
 from __future__ import annotations
@@ -21,6 +24,11 @@ _NAME = re.compile(r"^(?:diffusion_model\.)?blocks\.(\d{1,3})\.(.+)\.lora_([AB])
 _ATTENTION = tuple(f"{kind}_attn.{letter}" for kind in ("self", "cross") for letter in "qkvo")
 #: The adapted linear layers of a block, by the reference's names.
 TARGETS = (*_ATTENTION, "ffn.0", "ffn.2")
+
+#: The first layer, as it stands in a file; and its input channels in a completion model, by those of the base: DKT's 48
+#: are noise, pictures and 16 zeros, which are the partial disparity's place, so that only 4 of trust are new.
+PATCH = "patch_embedding."
+WIDENED = {48: 52, 16: 36}
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,33 @@ def read_lora(shapes: Shapes, source: object) -> Lora:
                 f"(feed-forward {ffn_dim}); fetch the file again"
             )
     return Lora(pairs, tuple(sorted(ranks)), dim, ffn_dim, layers)
+
+
+def split_widened(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """The shapes of a LoRA's adapters, and of the first layer that one for completion has beside them (or nothing)."""
+    first = {name: shape for name, shape in shapes.items() if name.startswith(PATCH)}
+    return {name: shape for name, shape in shapes.items() if name not in first}, first
+
+
+def check_widened(first: Shapes, sizes: Mapping[str, Any], source: object, base: object) -> None:
+    """Refuse a first layer that does not continue this base's.
+
+    Args:
+        first: see ``split_widened``; not empty.
+        sizes: of the base, see ``wan_sizes.transformer_sizes``.
+        source, base: the two files, for messages.
+
+    Raises:
+        CheckpointError: tensors are missing, or it is another width or made for another kind of base.
+    """
+    channels = WIDENED.get(sizes["in_channels"])
+    wanted = {f"{PATCH}weight": (sizes["dim"], channels, *sizes["patch"]), f"{PATCH}bias": (sizes["dim"],)}
+    if dict(first) != wanted:
+        found = {name.removeprefix(PATCH): shape for name, shape in first.items()}
+        raise CheckpointError(
+            f"{source}: its first layer is {found}; for completion, {base} ({sizes['in_channels']} channels in, "
+            f"{sizes['dim']} wide) takes {tuple(wanted.values())}; give the base that it was trained on"
+        )
 
 
 def check_base(lora: Lora, sizes: Mapping[str, Any], source: object, base: object) -> None:

@@ -15,10 +15,20 @@ from dkt_ros.engines.headers import (
     refuse_absent,
 )
 from dkt_ros.engines.layouts import Layout, identify
-from dkt_ros.engines.lora import check_base, read_lora
+from dkt_ros.engines.lora import check_base, check_widened, read_lora, split_widened
+
+#: Where weights are: a file or a folder, or several.
+Places = Path | str | Sequence[Path]
 
 #: A subfolder of this name holds DKT's parts for normals, and is looked into only when it is asked for itself.
 NORMALS_FOLDER = "normal"
+
+#: Bases, and the adapters that are made for them.
+_ADAPTERS = {
+    "transformer": ("lora", "normal lora", "dkt completion"),
+    "dvd": ("dvd lora", "dvd completion"),
+    "plain transformer": ("dvd lora", "dvd completion"),
+}
 
 #: Between the latents of DepthLab's image VAE and its networks' units.
 LATENT_SCALE = 0.18215
@@ -73,11 +83,12 @@ _SOURCES = {
 }
 
 
-def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> dict[str, list[Path]]:
+def find_parts(path: Places, *roles: str, optional: Sequence[str] = ()) -> dict[str, list[Path]]:
     """The file of each role among the weights at ``path``, judged by what the files hold and not by their names.
 
     Args:
-        path: a folder, searched with its subfolders (hidden ones and ``normal/`` are left out), or one file.
+        path: a folder, searched with its subfolders (hidden ones and ``normal/`` are left out), or one file; or several
+            of them: a part is taken from the last that has it, so that what training wrote comes after its base.
         roles: as in ``Layout.role``; all must be there.
         optional: roles that may be missing.
 
@@ -91,22 +102,25 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
             it), has several candidates, is of no use here, or does not belong to the others or to the configuration
             beside it; or a file is damaged.
     """
-    path = Path(path)
-    found: dict[str, list[tuple[Path, Layout]]] = {}
-    for file in weight_files(path):
-        layout = identify(file)
-        found.setdefault(layout.role, []).append((file, layout))
+    where = places(path)
+    found: dict[str, list[tuple[Path, Path, Layout]]] = {}
+    for place in where:
+        for file in weight_files(place):
+            layout = identify(file)
+            found.setdefault(layout.role, []).append((place, file, layout))
     parts: dict[str, list[Path]] = {}
     missing = []
     for role in (*roles, *optional):
-        fit = [file for file, layout in found.get(role, []) if not layout.refusal]
-        refused = [layout.refusal for _, layout in found.get(role, []) if layout.refusal]
-        if len(fit) > 1:
-            names = ", ".join(str(file.relative_to(path)) for file in fit)
+        given = found.get(role, [])
+        last = next((place for place, _, layout in reversed(given) if not layout.refusal), None)
+        fit = [file for place, file, layout in given if not layout.refusal and place == last]
+        refused = [layout.refusal for _, _, layout in given if layout.refusal]
+        if last and len(fit) > 1:
+            names = ", ".join(str(file.relative_to(last)) for file in fit)
             remedy = "or give the file itself"
             if len(roles) > 1:
                 remedy = f"and put what is for normals into {NORMALS_FOLDER}/" if role in ("lora", "prompt") else ""
-            raise CheckpointError(f"{path}: {len(fit)} candidates for the {role}: {names}; leave one {remedy}".rstrip())
+            raise CheckpointError(f"{last}: {len(fit)} candidates for the {role}: {names}; leave one {remedy}".rstrip())
         if refused and not fit:
             raise CheckpointError(refused[0])
         if not fit and role in roles:
@@ -117,10 +131,15 @@ def find_parts(path: Path | str, *roles: str, optional: Sequence[str] = ()) -> d
         others = [
             layout.refusal if layout.name == "damaged" else f"{file.name} is {layout.in_words}"
             for files in found.values()
-            for file, layout in files
+            for _, file, layout in files
         ]
-        raise CheckpointError(_missing(path, missing[0], others, len(roles) > 1))
+        raise CheckpointError(_missing(where, missing[0], others, len(roles) > 1))
     return parts
+
+
+def places(path: Places) -> list[Path]:
+    """One or more files and folders as a list."""
+    return [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
 
 
 def weight_files(path: Path | str) -> list[Path]:
@@ -165,19 +184,23 @@ def refuse_mixture(parts: dict[str, list[Path]]) -> None:
         attention_heads(read_header(file), identify(file).sizes["dim"])
         denoise_step(file.with_name("model_config.yaml"))
     _refuse_mixed_depthlab(parts)
-    if not parts.get("transformer"):
-        return
-    base = parts["transformer"][0]
-    sizes = identify(base).sizes
-    attention_heads(read_header(base), sizes["dim"])
-    for file in parts.get("lora", []):
-        check_base(read_lora(read_header(file).shapes, file), sizes, file, base)
-    for file in parts.get("prompt", []):
-        found = identify(file).sizes["text_dim"]
-        if found != sizes["text_dim"]:
-            raise CheckpointError(
-                f"{file}: rows of {found} values, but {base} takes text of {sizes['text_dim']}; embed the prompt again"
-            )
+    for role, adapters in _ADAPTERS.items():
+        for base in parts.get(role, []):
+            sizes = identify(base).sizes
+            attention_heads(read_header(base), sizes["dim"])
+            for file in (file for adapter in adapters for file in parts.get(adapter, [])):
+                kept, first = split_widened(read_header(file).shapes)
+                check_base(read_lora(kept, file), sizes, file, base)
+                if first:
+                    check_widened(first, sizes, file, base)
+    for base in parts.get("transformer", []):
+        width = identify(base).sizes["text_dim"]
+        for file in parts.get("prompt", []):
+            found = identify(file).sizes["text_dim"]
+            if found != width:
+                raise CheckpointError(
+                    f"{file}: rows of {found} values, but {base} takes text of {width}; embed the prompt again"
+                )
 
 
 def _refuse_mixed_depthlab(parts: dict[str, list[Path]]) -> None:
@@ -211,12 +234,13 @@ def _below(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _missing(path: Path, role: str, others: list[str], several: bool) -> str:
+def _missing(where: Sequence[Path], role: str, others: list[str], several: bool) -> str:
     source, fetched, word = _SOURCES.get(role, ("the published file", "", role))
+    path = " and ".join(map(str, where))
     text = f"{path}: it lacks the {role}: {source}{f'; {fetched}' if fetched else ''}"
-    if several and path.is_file():
+    if several and len(where) == 1 and where[0].is_file():
         text += ". Give the folder that holds all parts, not one file"
-    refused = [file for file in pickles(path) if not converted(file)]
+    refused = [file for place in where for file in pickles(place) if not converted(file)]
     likely = [file for file in refused if word in file.name.lower()] or refused
     if likely:
         text += f". Pickles are not read; if it is {likely[0].name}, convert it: {conversion_command(likely[0])}"

@@ -11,9 +11,10 @@ class Layout:
     """What a weight file is.
 
     Attributes:
-        role: "transformer" (of DKT), "codec" (of Wan 2.1), "lora", "dvd", "prompt", "tiny codec", "completion",
-            "depthlab denoiser", "depthlab reference", "depthlab mapping", "image vae", "image encoder", "text encoder",
-            or "unknown".
+        role: "transformer" (of DKT), "codec" (of Wan 2.1), "lora" (for DKT), "dvd", "prompt", "tiny codec",
+            "completion", "plain transformer" (DVD's base by itself), "normal lora", "dvd lora", "dkt completion" and
+            "dvd completion" (adapters of our own training), "depthlab denoiser", "depthlab reference", "depthlab
+            mapping", "image vae", "image encoder", "text encoder", or "unknown".
         name: short, such as "wan2.1-fun-control-1.3b".
         in_words: one clause for people, with sizes.
         sizes: read from the shapes; which ones depends on the role.

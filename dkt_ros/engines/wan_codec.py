@@ -43,12 +43,19 @@ class WanCodec(Codec):
         vae: the weights; moved to ``device`` and ``dtype`` and otherwise left as it is.
         device, dtype: where and in which precision the networks run; float32 or bfloat16.
         compiled: compile the steady piece with ``torch.compile``.
+        limit: decoded values beyond +-limit are cut off; 1 as published.
     """
 
     def __init__(
-        self, vae: AutoencoderKLWan, device: torch.device | str, dtype: torch.dtype, compiled: bool = False
+        self,
+        vae: AutoencoderKLWan,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        compiled: bool = False,
+        limit: float = 1.0,
     ) -> None:
         self.device, self.dtype = torch.device(device), dtype
+        self.limit = limit
         # The class has a `to` of its own that warns about modules to keep in float32, of which it has none.
         net: Any = vae
         module: Any = nn.Module.to(net, device=self.device, dtype=dtype).eval().requires_grad_(False)
@@ -89,7 +96,7 @@ class WanCodec(Codec):
 
     def finish_video(self, decoded: Tensor) -> Tensor:
         """The decoder network's output -> video."""
-        return unpatchify(decoded.float(), self.patch).clamp(-1, 1)
+        return unpatchify(decoded.float(), self.patch).clamp(-self.limit, self.limit)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         form = torch.channels_last_3d if self.channels_last else torch.contiguous_format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dkt_ros.engines.headers import CheckpointError, Header, Shapes, key_shape_md5
-from dkt_ros.engines.lora import check_base, read_lora
+from dkt_ros.engines.lora import PATCH, WIDENED, check_base, read_lora, split_widened
 from dkt_ros.engines.roles import Layout
 from dkt_ros.engines.wan_sizes import codec_sizes, prefix_of, transformer_sizes, without_prefix
 
@@ -22,6 +22,21 @@ CODEC = ("ccc42284ea13e1ad04693284c7a09be6", "ed4ea5824d55ec3107b09815e318123a")
 DVD_BASE = "9269f8db9040a9d860eaca435be61814"
 DVD_RANK = 512
 DVD_TRANSFORMER, DVD_CODEC = "pipe.dit.", "pipe.vae.model."
+
+#: What our training writes, by what it is for, and the part that it is for an engine.
+ADAPTER_ROLES = {
+    "dkt": "lora",
+    "dkt_normal": "normal lora",
+    "dvd": "dvd lora",
+    "dkt_c": "dkt completion",
+    "dvd_c": "dvd completion",
+}
+_TASKS = {
+    "dkt_normal": "normals by DKT",
+    "dvd": "DVD",
+    "dkt_c": "completion of sensor depth by DKT",
+    "dvd_c": "completion of sensor depth by DVD",
+}
 
 _SIZES = {(1536, 30): "1.3B", (5120, 40): "14B"}
 _FIRST_RELEASE = (
@@ -50,10 +65,13 @@ def identify_transformer(header: Header) -> Layout | None:
     kind = (sizes["in_channels"], bool(sizes["image_dim"]))
     size = _SIZES.get((sizes["dim"], sizes["layers"]))
     shape = f"{sizes['dim']} wide, {sizes['layers']} blocks, {sizes['in_channels']} channels in"
-    other = _other_parts(shapes) or {
+    other = _other_parts(shapes)
+    if not other and kind == (16, False):
+        words = f"a plain text-to-video Wan (T2V): {shape}; with an adapter of our own training it is DVD's base"
+        return Layout("plain transformer", "wan2.1-t2v", words, sizes, md5 == DVD_BASE, md5)
+    other = other or {
         (48, True): "",
         (36, True): "an image-to-video Wan (I2V or Fun-InP, 36 channels)",
-        (16, False): "a plain text-to-video Wan (T2V); DVD's own file holds its base, and DKT's is Fun-Control",
         (48, False): "Wan 2.2 TI2V",
     }.get(kind, f"a Wan transformer of another kind ({kind[0]} channels, {'with' if kind[1] else 'no'} image branch)")
     if other:
@@ -93,19 +111,42 @@ def identify_codec(header: Header) -> Layout | None:
 
 
 def identify_lora(header: Header) -> Layout | None:
-    """Adapters for DKT's base. Whether for depth or for normals, no tensor says."""
+    """Adapters for DKT's base or for DVD's, and those for completion.
+
+    No tensor says whether they are for depth or for normals, nor for which of the two bases; what our training wrote
+    says both in its header, and what says nothing is taken for DKT's.
+    """
     if not any("lora" in name for name in header.shapes) or any(name.startswith("pipe.") for name in header.shapes):
         return None
     md5 = key_shape_md5(header.shapes)
+    kept, first = split_widened(header.shapes)
+    channels = first[f"{PATCH}weight"][1] if f"{PATCH}weight" in first else 0
+    task, problem = _adapter_task(header, bool(first), channels), ""
+    if task not in ADAPTER_ROLES:
+        problem = f"{header.path}: a LoRA for no model that is known here ({task}); give one for DKT or DVD"
+    role = ADAPTER_ROLES.get(task, "lora")
     try:
-        lora = read_lora(header.shapes, header.path)
+        lora = read_lora(kept, header.path)
     except CheckpointError as error:
-        return Layout("lora", "lora", "a LoRA that does not fit", md5=md5, refusal=str(error))
+        return Layout(role, "lora", "a LoRA that does not fit", md5=md5, refusal=str(error))
     size = _SIZES.get((lora.dim, lora.layers))
     goal = f"the {size}" if size else f"a base {lora.dim} wide with {lora.layers} blocks"
     words = f"a LoRA of rank {', '.join(map(str, lora.ranks))} for {goal}, {len(lora.pairs)} linear layers"
+    words += f", from training here: {_TASKS[task]}" if task in _TASKS else ""
     sizes = {"dim": lora.dim, "ffn_dim": lora.ffn_dim, "layers": lora.layers, "rank": max(lora.ranks)}
-    return Layout("lora", f"dkt-lora-{(size or 'small').lower()}", words, sizes, bool(size), md5)
+    name = f"{task.replace('_', '-')}-lora-{(size or 'small').lower()}"
+    if first:
+        sizes["in_channels"] = channels
+    return Layout(role, name, words, sizes, bool(size) and task == "dkt", md5, problem)
+
+
+def _adapter_task(header: Header, widened: bool, channels: int) -> str:
+    """A key of ``ADAPTER_ROLES``, or something else in words."""
+    if widened:
+        return {WIDENED[48]: "dkt_c", WIDENED[16]: "dvd_c"}.get(channels, f"{channels} channels in")
+    config = header.config()
+    task = str(config.get("task", "dkt"))
+    return "dkt_normal" if (task, config.get("predicts")) == ("dkt", "normal") else task
 
 
 def identify_dvd(header: Header) -> Layout | None:

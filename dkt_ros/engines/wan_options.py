@@ -42,11 +42,21 @@ def tiny_roles(options: EngineOptions) -> list[str]:
     return ["tiny codec"] if options.vae in ("tiny", "tiny_both") else []
 
 
-def make_codec(vae: Any, tiny: Path | None, options: EngineOptions, device: torch.device, dtype: torch.dtype) -> Codec:
-    """The codec that ``options.vae`` asks for: the full one's weights, and the small one's file where it is wanted."""
+def make_codec(
+    vae: Any,
+    tiny: Path | None,
+    options: EngineOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    limit: float = 1.0,
+) -> Codec:
+    """The codec that ``options.vae`` asks for: the full one's weights, and the small one's file where it is wanted.
+
+    ``limit`` is the full one's, see ``WanCodec``; the small one always cuts off at 1.
+    """
     compiled = _compiled(options)
     if tiny is None:
-        return WanCodec(vae, device, dtype, compiled)
+        return WanCodec(vae, device, dtype, compiled, limit)
     small = TinyCodec(load_tiny_autoencoder(tiny), device, dtype, compiled)
     return small if options.vae == "tiny_both" else MixedCodec(WanCodec(vae, device, dtype, compiled), small)
 

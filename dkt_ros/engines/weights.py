@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dkt_ros.engines.assembly import Stored, fill
 from dkt_ros.engines.beside import attention_heads, denoise_step
 from dkt_ros.engines.headers import CheckpointError, Header, Shapes, read_header
 from dkt_ros.engines.layouts import identify
-from dkt_ros.engines.lora import check_base, read_lora
+from dkt_ros.engines.lora import PATCH, check_base, check_widened, read_lora, split_widened
 from dkt_ros.engines.wan_layouts import DVD_CODEC, DVD_TRANSFORMER, DvdParts
 from dkt_ros.engines.wan_sizes import codec_sizes, is_diffusers, prefix_of, transformer_sizes, without_prefix
 
@@ -46,8 +46,11 @@ def load_transformer(
     loras: Sequence[Path | str] = (),
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    role: str = "transformer",
 ) -> WanTransformer3DModel:
-    """DKT's base transformer, under the reference's or diffusers' names, with LoRAs merged in float32.
+    """A base transformer, under the reference's or diffusers' names, with LoRAs merged in float32.
+
+    A LoRA for completion brings its own first layer, which reads more channels than the base's.
 
     Modulation tables, the time embedder and the norms beside the attention stay float32 whatever ``dtype``, as with
     diffusers' ``from_pretrained``. Evaluation mode, without gradients.
@@ -55,25 +58,23 @@ def load_transformer(
     Args:
         files: see ``Files``.
         loras: LoRA files for it.
+        role: "transformer" is DKT's base, "plain transformer" DVD's.
 
     Raises:
-        FileNotFoundError, CheckpointError: see ``headers.read_header``, ``Layout.refusal``, ``lora.read_lora`` and
-            ``lora.check_base``; or tensors are missing, foreign or of another shape; or the number of heads is unknown.
+        FileNotFoundError, CheckpointError: see ``headers.read_header``, ``Layout.refusal``, ``lora.read_lora``,
+            ``lora.check_base`` and ``lora.check_widened``; or tensors are missing, foreign or of another shape; or the
+            number of heads is unknown.
     """
-    header = _accepted(files, "transformer")
+    header = _accepted(files, role)
     prefix = prefix_of(header.shapes, "patch_embedding.weight") or ""
     shapes = without_prefix(header.shapes, prefix)
     sizes = transformer_sizes(shapes, header.path)
     names = _diffusers_names(shapes, convert_wan_transformer_to_diffusers)
-    adapters: dict[str, list[tuple[Header, str, str]]] = {}
+    stored = {goal: Stored(header, prefix + name) for goal, name in names.items()}
+    heads = attention_heads(header, sizes["dim"])
     for path in loras:
-        extra = read_header(path)
-        lora = read_lora(extra.shapes, extra.path)
-        check_base(lora, sizes, extra.path, header.path)
-        for layer, (down, up) in lora.pairs.items():
-            adapters.setdefault(_layer_weight(layer), []).append((extra, down, up))
-    stored = {goal: Stored(header, prefix + name, tuple(adapters.get(goal, ()))) for goal, name in names.items()}
-    return _transformer(sizes, attention_heads(header, sizes["dim"]), stored, header.path, dtype, device)
+        stored, sizes = _adapted(stored, sizes, path, header.path)
+    return _transformer(sizes, heads, stored, header.path, dtype, device)
 
 
 def load_codec(
@@ -90,13 +91,18 @@ def load_codec(
 
 
 def load_dvd(
-    files: Files, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", merge: bool = True
+    files: Files,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    merge: bool = True,
+    lora: Path | None = None,
 ) -> Dvd:
     """DVD v1.0 or v1.1 from its one file; ``model_config.yaml`` beside it is read if it is there.
 
     Args:
         files: see ``Files``.
         merge: False leaves the adapters out, for training: the transformer is then plain Wan.
+        lora: adapters of our own training, in the place of the file's; those for completion bring their first layer.
 
     Raises:
         FileNotFoundError, CheckpointError: as ``load_transformer``; the adapters are missing; or the configuration is
@@ -105,11 +111,10 @@ def load_dvd(
     header = _accepted(files, "dvd")
     step = denoise_step(header.path.with_name("model_config.yaml"))
     parts = DvdParts.of(header.shapes)
-    lora = read_lora(parts.adapters, header.path)
     adapters = {
         _layer_weight(layer): ((header, DVD_TRANSFORMER + down, DVD_TRANSFORMER + up),)
-        for layer, (down, up) in lora.pairs.items()
-        if merge
+        for layer, (down, up) in read_lora(parts.adapters, header.path).pairs.items()
+        if merge and lora is None
     }
     homes = {name.replace(".base_layer.", "."): name for name in header.shapes}
     stored = {
@@ -117,9 +122,48 @@ def load_dvd(
         for goal, name in _diffusers_names(parts.base, convert_wan_transformer_to_diffusers).items()
     }
     sizes = transformer_sizes(parts.base, header.path)
-    transformer = _transformer(sizes, attention_heads(header, sizes["dim"]), stored, header.path, dtype, device)
+    heads = attention_heads(header, sizes["dim"])
+    if lora is not None:
+        stored, sizes = _adapted(stored, sizes, lora, header.path)
+    transformer = _transformer(sizes, heads, stored, header.path, dtype, device)
     codec = _codec(header, DVD_CODEC, dtype, device) if parts.codec else None
     return Dvd(transformer, codec, step)
+
+
+def load_dvd_parts(
+    parts: Mapping[str, Path],
+    dtype: torch.dtype,
+    device: torch.device | str,
+    lora: Path | None = None,
+    merge: bool = True,
+) -> Dvd:
+    """DVD from the files that ``dvd_parts.find_dvd`` found: as ``load_dvd``, or on a plain base; codec and all."""
+    if "dvd" in parts:
+        dvd = load_dvd(parts["dvd"], dtype, device, merge, lora)
+    else:
+        base = parts["plain transformer"]
+        plain = load_transformer(base, [lora] if lora else [], dtype, device, "plain transformer")
+        dvd = Dvd(plain, None, denoise_step(base.with_name("model_config.yaml")))
+    return dvd if dvd.codec else replace(dvd, codec=load_codec(parts["codec"], dtype, device))
+
+
+def _adapted(
+    stored: Mapping[str, Stored], sizes: Mapping[str, Any], path: Path | str, base: Path
+) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """``stored`` and ``sizes`` with the LoRA at ``path``, and with its first layer if it has one."""
+    header = read_header(path)
+    kept, first = split_widened(header.shapes)
+    lora = read_lora(kept, header.path)
+    check_base(lora, sizes, header.path, base)
+    found, width = dict(stored), sizes["in_channels"]
+    for layer, (down, up) in lora.pairs.items():
+        before = found[_layer_weight(layer)]
+        found[_layer_weight(layer)] = replace(before, adapters=(*before.adapters, (header, down, up)))
+    if first:
+        check_widened(first, sizes, header.path, base)
+        found.update({name: Stored(header, name) for name in first})
+        width = first[f"{PATCH}weight"][1]
+    return found, {**sizes, "in_channels": width}
 
 
 def _accepted(files: Files, role: str) -> Header:

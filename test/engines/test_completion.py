@@ -8,12 +8,13 @@ pytest.importorskip("diffusers")
 
 from dkt_ros.engines import EngineOptions, load_engine  # noqa: E402
 from dkt_ros.engines.checkpoints import CheckpointError, save_weights  # noqa: E402
-from dkt_ros.engines.completion import condition, held_range  # noqa: E402
+from dkt_ros.engines.completion import condition  # noqa: E402
 from dkt_ros.engines.completion_model import CompletionModel, Condition, fold_trust, sensor_video  # noqa: E402
 from dkt_ros.engines.conditioning import (  # noqa: E402
     DisparityRange,
     disparity_range,
     fill_partial,
+    held_range,
     inverse_depth_at,
 )
 from dkt_ros.engines.inspection import items, verdicts  # noqa: E402

@@ -172,7 +172,6 @@ def other(name, shapes):
     [
         ("v1.1", "V1.1.*first release"),
         ("i2v", "image-to-video.*36 channels"),
-        ("t2v", "text-to-video.*DVD's own file"),
         ("ti2v", "Wan 2.2"),
         ("odd", "another kind .20 channels"),
         ("vace", "VACE"),
@@ -185,6 +184,13 @@ def test_other_wan_models_are_named_and_refused(tmp_path, name, words):
     assert layout.role == "transformer"
     assert "other.safetensors" in layout.refusal
     assert re.search(words, layout.refusal)
+
+
+def test_a_plain_wan_is_a_base_for_adapters_of_our_own_and_not_dkts(tmp_path):
+    shapes = other("t2v", read_header(DKT / "dit_tiny_reference.safetensors").shapes)
+    layout = identify(write_hollow(tmp_path / "t2v.safetensors", shapes))
+    assert (layout.role, layout.refusal, layout.sizes["in_channels"]) == ("plain transformer", "", 16)
+    assert re.search("text-to-video.*DVD's base", layout.in_words)
 
 
 def test_a_full_size_v1_1_is_known_by_its_fingerprint(tmp_path):
