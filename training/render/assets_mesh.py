@@ -5,6 +5,7 @@ Object frame: metres, z up, standing on z = 0 around the z axis; faces counter-c
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +140,7 @@ def smooth(points: list[tuple[float, float]], steps: int = 5) -> Float64:
 def finer(curve: Float64, longest: float) -> Float64:
     """Points inserted on a (N, 2) polyline so that no piece is longer than ``longest`` metres."""
     pieces = [curve[:1]]
-    for a, b in zip(curve, curve[1:], strict=False):
+    for a, b in itertools.pairwise(curve):
         count = max(1, int(np.ceil(np.linalg.norm(b - a) / longest)))
         pieces.append(a + (b - a) * np.linspace(0, 1, count + 1)[1:, None])
     return np.concatenate(pieces)

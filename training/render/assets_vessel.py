@@ -12,7 +12,7 @@ from dkt_ros.training.render.assets_mesh import Float64, Mesh, Rng, along, finer
 SEGMENTS = 64
 
 #: The liquid reaches this share of the wall into it. Cycles knows no interface glass-liquid; with overlapping closed
-#: surfaces the indices of refraction multiply to the right direction on both sides of it (only Fresnel is a little off).
+#: surfaces the indices of refraction multiply to the right direction on both sides of it (Fresnel is a little off).
 OVERLAP = 0.35
 
 
