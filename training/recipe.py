@@ -25,6 +25,7 @@ class Phase:
         steps: how many.
         rate: learning rate at the first and the last step, cosine between.
         warmup: steps over which the rate rises from nothing.
+        validate: whether its network gives answers worth scoring.
         options: the phase's other keys, which are the task's.
     """
 
@@ -32,6 +33,7 @@ class Phase:
     steps: int
     rate: tuple[float, float]
     warmup: int = 50
+    validate: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def rate_at(self, step: int) -> float:

@@ -1,14 +1,26 @@
-"""``python -m dkt_ros.training.train --recipe nano --data DIR --out DIR [--resume]``: train a completion engine.
+"""Train a network for the node from a recipe.
 
-DIR of ``--data`` holds ``train/`` and ``val/`` with rendered sequences. OUT receives ``weights.safetensors`` (the
-averaged weights, as the engine loads them), ``state.safetensors`` (to resume) and ``log.csv``. Ctrl-C or a termination
-signal saves and stops.
+Examples:
+  python -m dkt_ros.training.train --recipe nano --data data/scenes --out out/nano
+  python -m dkt_ros.training.train --recipe nano --data data/scenes --out out/nano --resume
+  accelerate launch --multi_gpu -m dkt_ros.training.train --recipe dvd_1_3b --base dvd_1.1.safetensors ...
+  python -m dkt_ros.training.train --recipe nano --data data/scenes --out out/try --steps 20     does it run at all?
+
+DIR of --data holds train/ and val/. OUT receives
+  weights.safetensors   the averaged weights as they stand, for the node's --weights
+  best.safetensors      those of the best validation so far; its header says which number decided, and all others
+  state.safetensors     what --resume needs to go on to the same numbers
+  log.csv, curves.png   every number (step, phase, name, value); TensorBoard's files, if it is installed
+  pictures/             validation sequences: picture, sensor, answer, truth, error, normals
+
+Ctrl-C or a termination signal ends the step that runs, saves and stops; a second one stops at once.
+docs/training.md explains recipes and tasks.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -18,58 +30,119 @@ if TYPE_CHECKING:
     from dkt_ros.training.recipe import Recipe
     from dkt_ros.training.trainer import Trainer
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-def train(recipe: Recipe, data: Path, out: Path, resume: bool = False, threads: int | None = None) -> Trainer:
-    """Run every phase of ``recipe``; returns the trainer as it stands at the end or at Ctrl-C."""
-    import torch  # here and not above, so that --help is instant
-    from tqdm import tqdm
 
-    from dkt_ros.training.trainer import Trainer
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    base: tuple[Path, ...] = (),
+    resume: bool = False,
+    threads: int | None = None,
+    cpu: bool = False,
+) -> Trainer:
+    """Run every phase of ``recipe``; returns the trainer as it stands at the end, or when it was asked to stop.
 
-    if threads:
-        torch.set_num_threads(threads)
-    state = out / "state.safetensors"
+    Raises:
+        FileExistsError: a training stands in ``out`` and ``resume`` is not set.
+        Diverged: the gradients are not finite any more.
+        ValueError, OSError, ImportError: see ``Trainer``; or the disk is full, which the message says.
+    """
+    from dkt_ros.engines.threads import use_threads
+    from dkt_ros.training.journal import Journal
+    from dkt_ros.training.trainer import STATE, Trainer
+
+    use_threads(threads)
+    state = out / STATE
     if state.exists() and not resume:
         raise FileExistsError(f"{state}: a training stands here; add --resume to go on, or give another --out")
-    trainer = Trainer(recipe, data)
-    if resume and state.exists():
-        trainer.load(state)
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / "log.csv", "a", newline="") as file, tqdm(total=recipe.steps, initial=trainer.step) as bar:
-        writer = csv.writer(file)
-        try:
-            while trainer.step < recipe.steps:
-                row = trainer.advance()
-                writer.writerows((trainer.step, trainer.phase_name, key, f"{value:.6g}") for key, value in row.items())
-                bar.update()
-                bar.set_postfix(phase=trainer.phase_name, loss=f"{row['total']:.4f}", refresh=False)
-                if trainer.step % recipe.save_every == 0:
-                    trainer.save(out)
-                    file.flush()
-        except KeyboardInterrupt:
-            print(f"stopped at step {trainer.step}; go on with --resume", file=sys.stderr)
-        trainer.save(out)
+    trainer = Trainer(recipe, data, out, base, cpu)
+    changed = trainer.load(state) if resume and state.exists() else []
+    with Journal(out, recipe, trainer.step, active=trainer.main) as journal, _stopping(trainer):
+        if changed:
+            journal.say(f"the recipe has changed since this run began: {', '.join(changed)}")
+        while trainer.step < recipe.steps and not trainer.stop:
+            row = trainer.advance()
+            journal.step(trainer.step, trainer.phase_name, row)
+            if trainer.validates_now:
+                numbers, pictures = trainer.validate()
+                journal.validation(trainer.step, trainer.phase_name, numbers, pictures, trainer.best)
+            trainer.refresh()
+            if recipe.save_every and trainer.step % recipe.save_every == 0:
+                trainer.save()
+                journal.flush()
+        trainer.save()
+        journal.finish(trainer.step, trainer.skipped)
     return trainer
 
 
+class _stopping:
+    """While a run lasts, the first SIGINT or SIGTERM asks it to stop after its step, the second interrupts it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        import threading
+
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _stop(self, number: int, frame: object) -> None:
+        if self._trainer.stop:
+            raise KeyboardInterrupt
+        self._trainer.stop = True
+        print("\nstops after this step (once more: at once)", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m dkt_ros.training.train", description=__doc__)
-    parser.add_argument("--recipe", default="nano", help="a name in training/recipes or a YAML file")
-    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, state and log")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
-    given = parser.parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    given = _parser().parse_args(arguments)
     from dkt_ros.training.recipe import load_recipe
 
     try:
-        train(load_recipe(given.recipe), given.data, given.out, given.resume, given.threads)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        recipe = load_recipe(given.recipe)
+        if given.steps is not None:
+            recipe = recipe.shortened(given.steps)
+        train(recipe, given.data, given.out, tuple(given.base), given.resume, given.threads, given.cpu)
+    except KeyboardInterrupt:
+        print(f"stopped at once; --resume goes on from what was saved last in {given.out}", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ImportError, ArithmeticError) as error:
+        text = str(error)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            text = f"no room left for {given.out} ({error}); what was saved last is whole: make room, then --resume"
+        print(f"error: {text}", file=sys.stderr)
         return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dkt_ros.training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    recipes = sorted(path.stem for path in (Path(__file__).parent / "recipes").glob("*.yaml"))
+    parser.add_argument("--recipe", default="nano", help=f"one of {', '.join(recipes)}, or a YAML file (%(default)s)")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with train/ and val/")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for weights, state and log")
+    parser.add_argument(
+        "--base", type=Path, nargs="+", default=[], metavar="PATH", help="published weights that the recipe starts from"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="so many in all, every phase shortened: a trial"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch")
+    parser.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,44 +1,78 @@
-"""One training run: network, optimiser, averaged weights, and how to save and resume them to the same numbers."""
+"""The loop's inside: one optimiser step of any task, its averaged weights, and how a run is saved and resumed."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights, save_weights
-from dkt_ros.engines.completion_model import CompletionModel, sensor_video
-from dkt_ros.training.data import Batch, SequencePool, draw_batch
-from dkt_ros.training.losses import completion_loss, reconstruction_loss
-from dkt_ros.training.muon import HiddenMatrices, hidden_matrices
+from dkt_ros.engines.checkpoints import CheckpointError, load_weights, save_weights
+from dkt_ros.training.averaging import Average
+from dkt_ros.training.drawing import Drawer, moved
+from dkt_ros.training.optimisers import Optimisers
+from dkt_ros.training.processes import compute_less_memory, mean_over, slots_of, start_processes
 from dkt_ros.training.recipe import Recipe
-from dkt_ros.training.validation import validate
+from dkt_ros.training.tasks import Setup, build_task
+from dkt_ros.training.validation import Outcome, Validator, better
+
+WEIGHTS, BEST, STATE = "weights.safetensors", "best.safetensors", "state.safetensors"
+#: So many steps one after the other whose gradients are not finite end the run.
+HOPELESS = 50
+
+
+class Diverged(ArithmeticError):
+    """The gradients are not finite any more; the message says what to do."""
 
 
 class Trainer:
-    """``advance`` makes one step. What a step draws depends on the recipe's seed, its number and the data only."""
+    """``advance`` makes one step. What a step draws depends on the recipe's seed, its number and the data only.
 
-    def __init__(self, recipe: Recipe, data: Path) -> None:
+    Args:
+        recipe: what to do.
+        data: folder with ``train/`` and ``val/``.
+        out: folder for what ``save`` and ``validate`` write.
+        base: published weights, where the task starts from some.
+        cpu: stay on the CPU even where there is a GPU.
+
+    Attributes:
+        step: optimiser steps made, skipped ones included.
+        skipped: steps whose gradients were not finite; they changed nothing.
+        scores: of the last validation, with its "step".
+        best: value and step of the best validation; None before the first.
+        stop: set it and all processes stop after the step that runs.
+
+    Raises:
+        ValueError, OSError, ImportError: recipe, data, weights or packages are not as needed; the text says what to do.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, base: tuple[Path, ...] = (), cpu: bool = False) -> None:
+        self.recipe, self.out = recipe, out
+        self.accelerator = start_processes(cpu)
+        self._slots = slots_of(self.accelerator, recipe)
+        self._validator = Validator(data / "val", recipe.validation) if recipe.validate_every else None
         torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.model = CompletionModel(recipe.model)
-        self.average = CompletionModel(recipe.model).requires_grad_(False)
-        self.average.load_state_dict(self.model.state_dict())
-        hidden = hidden_matrices(self.model)
-        others = [p for name, p in self.model.named_parameters() if name not in hidden]
-        self.optimisers: tuple[torch.optim.Optimizer, ...] = (
-            HiddenMatrices(hidden.values(), recipe.weight_decay),
-            torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.95), weight_decay=recipe.weight_decay),
-        )
-        self.pool = SequencePool(data / "train")
-        self.validation = SequencePool(data / "val")
-        self.step = 0
-        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="draw")
-        self._drawn: tuple[int, Future[tuple[Batch, np.random.Generator]]] | None = None
+        setup = Setup(recipe, data, base, self.accelerator.device, self.accelerator.num_processes)
+        self.task = build_task(setup)
+        if recipe.checkpointing:
+            compute_less_memory(self.task.module)
+        self._module: nn.Module = self.accelerator.prepare(self.task.module)
+        self.trainable = {name: p for name, p in self.task.module.named_parameters() if p.requires_grad}
+        self._optimisers = Optimisers(self.task.groups(), self.trainable, recipe.optimiser)
+        self.average = Average(self.trainable, recipe.ema)
+        self._drawer = Drawer(self.task, recipe.seed, self._slots, recipe.steps, recipe.validate_every)
+        self.step = self.skipped = self._hopeless = 0
+        self.scores: dict[str, float] = {}
+        self.best: tuple[float, int] | None = None
+        self.stop = False
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return bool(self.accelerator.is_main_process)
 
     @property
     def phase_name(self) -> str:
@@ -46,121 +80,156 @@ class Trainer:
         return self.recipe.phases[self.recipe.at(max(0, self.step - 1))[0]].name
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; returns its loss terms, with ``val_*`` added every ``validate_every`` steps."""
-        index, within = self.recipe.at(self.step)
-        phase = self.recipe.phases[index]
-        if within == 0 and index > 0 and self.recipe.phases[index - 1].trains == "codec":
-            self._measure_latents()
-        batch, rng = self._next_batch()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
-            terms = self._codec_terms(batch, rng) if phase.trains == "codec" else self._completion_terms(batch)
-        self.model.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = phase.rate_at(within)
-            if torch.isfinite(norm):
-                optimiser.step()
-        self.step += 1
-        self._follow()
-        row = {name: float(value.detach()) for name, value in terms.items()} | {"gradient_norm": float(norm)}
-        if self.step % self.recipe.validate_every == 0:
-            self.pool.refresh()
-            if phase.trains == "all":
-                row |= {f"val_{name}": value for name, value in validate(self.average, self.validation).items()}
-        return row
-
-    def _next_batch(self) -> tuple[Batch, np.random.Generator]:
-        """This step's batch, drawn in another thread during the last step; the next is begun at once.
-
-        Not across a validation, which may find new sequences.
-        """
-        if self._drawn is not None and self._drawn[0] == self.step:
-            ready = self._drawn[1].result()
-        else:
-            ready = self._draw(self.step)
-        self._drawn = None
-        if (self.step + 1) % self.recipe.validate_every:
-            self._drawn = (self.step + 1, self._drawer.submit(self._draw, self.step + 1))
-        return ready
-
-    def _draw(self, step: int) -> tuple[Batch, np.random.Generator]:
-        phase = self.recipe.phases[self.recipe.at(step)[0]]
-        rng = np.random.default_rng([self.recipe.seed, step])
-        lengths, shares = list(phase.frames), np.array(list(phase.frames.values()))
-        frames = int(rng.choice(lengths, p=shares / shares.sum()))
-        return draw_batch(self.pool, rng, frames, self.recipe.clips_per_step[frames]), rng
-
-    def _completion_terms(self, batch: Batch) -> dict[str, Tensor]:
-        return completion_loss(self.model(batch.condition), batch)
-
-    def _codec_terms(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        video = _codec_videos(batch)
-        video = video[rng.permutation(len(video))[: len(video) // 2]]
-        latents = self.model.core.encode(video)
-        loss = reconstruction_loss(self.model.core.decode(latents), video)
-        return {"reconstruction": loss, "total": loss + 1e-4 * latents.square().mean()}
-
-    def _follow(self) -> None:
-        """Move the averaged weights toward the current ones; fast at the start, when there is little to average."""
-        keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for own, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                own.lerp_(current, 1 - keep)
-            for own_buffer, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-                own_buffer.copy_(buffer)
-
-    @torch.no_grad()
-    def _measure_latents(self) -> None:
-        """Set the codec's latent mean and deviation, per channel, so that the transformer sees unit numbers."""
-        rng = np.random.default_rng([self.recipe.seed, 1, self.step])
-        core = self.model.core
-        raw = [core.encode(_codec_videos(draw_batch(self.pool, rng, 1, 8))) for _ in range(8)]
-        channels = torch.cat([r.transpose(0, 1).flatten(1) for r in raw], dim=1)
-        mean, deviation = channels.mean(dim=1), channels.std(dim=1).clamp_min(1e-3)
-        core.latents_mean.copy_(mean.view(1, -1, 1, 1, 1))
-        core.latents_std.copy_(deviation.view(1, -1, 1, 1, 1))
-
-    def save(self, out: Path) -> None:
-        """Write the averaged weights for the engine, and everything that ``load`` needs to go on."""
-        config = {"sizes": asdict(self.recipe.model), "steps": self.step, "sequences": len(self.pool.sequences)}
-        save_weights(out / "weights.safetensors", self.average.state_dict(), config, half=True)
-        state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for optimiser in self.optimisers:
-                for key, value in optimiser.state.get(parameter, {}).items():
-                    state[f"optimiser.{key}.{name}"] = value
-        save_weights(out / "state.safetensors", state, config)
-
-    def load(self, path: Path) -> None:
-        """Go on from a state that ``save`` wrote.
+        """One optimiser step; returns the means of its loss terms, "gradient_norm", "rate" and, if any, "skipped".
 
         Raises:
-            CheckpointError: the state is of another network.
+            Diverged: the gradients have not been finite for many steps.
+        """
+        index, within = self.recipe.at(self.step)
+        if within == 0:
+            self.task.begin(index)
+        terms = self._differentiate()
+        norm = nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.optimiser.clip)
+        rate = self.recipe.phases[index].rate_at(within)
+        if torch.isfinite(norm):
+            self._optimisers.step(rate)
+            self._hopeless = 0
+        else:
+            self._skip()
+        self.step += 1
+        self.average.follow(self.step)
+        row = {name: float(value) for name, value in terms.items()}
+        shared = mean_over(self.accelerator, {**row, "stop": float(self.stop)})
+        self.stop = shared.pop("stop") > 0
+        return (
+            shared | {"gradient_norm": float(norm), "rate": rate} | ({"skipped": self.skipped} if self.skipped else {})
+        )
+
+    def _differentiate(self) -> dict[str, Tensor]:
+        """Gradients of the mean over the step's batches; returns the means of their terms."""
+        self.task.module.zero_grad(set_to_none=True)
+        device, sums = self.accelerator.device, {}
+        for slot in self._slots:
+            batch = moved(self._drawer.take(self.step, slot), device)
+            last = slot == self._slots[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self._module):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+                    terms = self._module(batch)
+                (terms["total"] / len(self._slots)).backward()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / len(self._slots)
+        return sums
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self._hopeless += 1
+        if self._hopeless >= HOPELESS:
+            raise Diverged(
+                f"the gradients of the {HOPELESS} steps up to {self.step + 1} are not finite and changed nothing;"
+                " resume with lower rates in the recipe"
+            )
+
+    @property
+    def validates_now(self) -> bool:
+        """Whether a validation belongs after the step just made."""
+        every, phase = self.recipe.validate_every, self.recipe.phases[self.recipe.at(self.step - 1)[0]]
+        return bool(every) and phase.validate and (self.step % every == 0 or self.step == self.recipe.steps)
+
+    def validate(self) -> tuple[dict[str, float], list[Path]]:
+        """Score the averaged weights, keep them if they are the best so far; returns the numbers and pictures of it.
+
+        Also looks for new training data.
+        """
+        assert self._validator is not None
+        accelerator = self.accelerator
+        with self.average.in_place():
+            outcome = self._validator.score(self.task.engine(), accelerator.process_index, accelerator.num_processes)
+        self.task.module.train()
+        if accelerator.num_processes > 1:
+            outcome = self._joined(outcome)
+        means = outcome.means()
+        self.scores = {"step": self.step, **means}
+        name = self.recipe.validation.best
+        if name in means and better(name, means[name], self.best[0] if self.best else None):
+            self.best = (means[name], self.step)
+            self._save_weights(BEST)
+        pictures = []
+        if self.main:
+            pictures = self._validator.draw(outcome.seen, self.out / "pictures", f"step {self.step}")
+        return means, pictures
+
+    def refresh(self) -> None:
+        """Let the task look for new data, where the next batch is not being drawn."""
+        if self.recipe.validate_every and self.step % self.recipe.validate_every == 0:
+            self.task.refresh()
+
+    def _joined(self, outcome: Outcome) -> Outcome:
+        """The sums of all processes; the pictures stay one's own."""
+        both = torch.stack([outcome.total, outcome.count]).float().to(self.accelerator.device)
+        total, count = self.accelerator.reduce(both, "sum").double().cpu()
+        return Outcome(total, count, outcome.seen)
+
+    def save(self) -> None:
+        """Write the averaged weights for the engine, and everything that ``load`` needs to go on."""
+        self._save_weights(WEIGHTS)
+        if self.main:
+            state = {f"model.{name}": p.detach() for name, p in self.trainable.items()}
+            state |= {f"average.{name}": value for name, value in self.average.values.items()}
+            state |= {f"task.{name}": value for name, value in self.task.state().items()}
+            config = {
+                "steps": self.step,
+                "skipped": self.skipped,
+                "best": self.best,
+                "scores": self.scores,
+                "recipe": dict(self.recipe.values),
+            }
+            save_weights(self.out / STATE, state | self._optimisers.state(), config)
+        self.accelerator.wait_for_everyone()
+
+    def load(self, path: Path) -> list[str]:
+        """Go on from a state that ``save`` wrote; returns the keys of the recipe that have changed since.
+
+        Raises:
+            FileNotFoundError, CheckpointError: there is none, it is damaged, or of another network.
         """
         tensors, config = load_weights(path)
-        if config["sizes"] != asdict(self.recipe.model):
-            raise CheckpointError(f"{path}: trained with other sizes than the recipe's model; give its own recipe")
-        for prefix, module in (("model.", self.model), ("average.", self.average)):
-            fill_module(module, _under(tensors, prefix), path)
-        for optimiser, keys in zip(self.optimisers, (("momentum",), ("step", "exp_avg", "exp_avg_sq")), strict=True):
-            own = {id(p) for group in optimiser.param_groups for p in group["params"]}
-            for key in keys:
-                moments = _under(tensors, f"optimiser.{key}.")
-                for name, parameter in self.model.named_parameters():
-                    if id(parameter) in own and name in moments:
-                        optimiser.state[parameter][key] = moments[name]
-        self.step = int(config["steps"])
+        for prefix, own in (
+            ("model.", {n: p.data for n, p in self.trainable.items()}),
+            ("average.", self.average.values),
+        ):
+            _fill(own, _under(tensors, prefix), path)
+        self.task.load_state(_under(tensors, "task."))
+        self._optimisers.load_state(tensors, path)
+        self.step, self.skipped = int(config["steps"]), int(config["skipped"])
+        self.best = tuple(config["best"]) if config["best"] else None
+        self.scores = config["scores"]
+        now, then = (json.loads(json.dumps(values)) for values in (dict(self.recipe.values), config["recipe"]))
+        return sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+
+    def _save_weights(self, name: str) -> None:
+        """In the main process only."""
+        if self.main:
+            recipe = {"name": self.recipe.name, "hash": self.recipe.hash}
+            facts = {"steps": self.step, "recipe": recipe, "validation": self.scores}
+            if self.best:
+                facts["best"] = {"number": self.recipe.validation.best, "value": self.best[0], "step": self.best[1]}
+            with self.average.in_place():
+                self.task.save(self.out / name, facts)
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _codec_videos(batch: Batch) -> Tensor:
-    """Everything that the codec will meet: colours, the filled sensor, the answer, normals. (4 B, 3, T, H, W)."""
-    rgb, filled, trust = batch.condition
-    answer = sensor_video(batch.disparity, 1.0 - batch.wrong)
-    return torch.cat([rgb, sensor_video(filled, trust), answer, batch.normals])
+def _fill(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy tensors of the same names and shapes into ours.
+
+    Raises:
+        CheckpointError: they are not the same.
+    """
+    wrong = sorted(own.keys() ^ tensors.keys())
+    wrong += [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    if wrong:
+        raise CheckpointError(f"{source}: of another network than the recipe's ({wrong[:3]}); give its own recipe")
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)

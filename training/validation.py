@@ -1,66 +1,147 @@
-"""How good a completion network is on sequences that it did not see: the numbers that early stopping looks at."""
+"""How good a network is on sequences that it did not see: by the path and the protocols of ``dkt eval``.
+
+Numbers are named ``PROTOCOL.REGION.NUMBER`` as in ``evaluation/protocols.py``: ``C.transparent.rel`` are the path's own
+metres on glass and clear plastic, ``B.transparent.delta_1_25`` is after the fit to the truth. With ``blind.`` in front
+the sensor was taken away. Each is the mean over the sequences that have it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from dkt_ros.engines.completion_model import Completed, CompletionModel
-from dkt_ros.frames import Float32
-from dkt_ros.training.data import Sample, SequencePool, stack, validation_sample
+from dkt_ros.engines import Engine
+from dkt_ros.evaluation.evaluate import NETWORK, OURS, Recording, evaluate
+from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.recordings import find_recordings, load_recording
+from dkt_ros.frames import Estimate
+from dkt_ros.perception import Perception, PerceptionSettings
+from dkt_ros.training.sources.tars import HELD_OUT
+from dkt_ros.training.recipe import Validation
+
+_SEEING = (
+    "C.transparent.rel",
+    "C.transparent.rmse_m",
+    "C.transparent.delta_1_25",
+    "C.opaque.rel",
+    "A.all.rel",
+    "B.transparent.rel",
+    "B.transparent.delta_1_25",
+    "normals.transparent.median_deg",
+)
+_BLIND = ("A.all.rel", "B.transparent.rel", "B.transparent.delta_1_25")
+NUMBERS = (*_SEEING, *(f"blind.{name}" for name in _BLIND))
+#: Endings of numbers of which more is better; of all others less is.
+_MORE_IS_BETTER = ("delta_1_05", "delta_1_10", "delta_1_25", "coverage")
 
 
-@torch.no_grad()
-def validate(model: CompletionModel, pool: SequencePool, frames: int = 5) -> dict[str, float]:
-    """Mean over the sequences of the relative depth error (REL) after the metric fit that the path would make.
+@dataclass(frozen=True)
+class Seen:
+    """A sequence and what was answered, for a picture of it."""
 
-    ``transparent`` and ``opaque``: REL of the prediction; ``fill_transparent``: of the filled sensor it was given;
-    ``alone``: REL on all pixels without a sensor, fitted to the truth; ``normals``: mean angle in degrees on
-    transparent pixels.
+    recording: Recording
+    estimates: Sequence[Estimate]
+
+
+@dataclass
+class Outcome:
+    """Sums over sequences, so that processes can add theirs up: ``total`` and ``count`` are (len(NUMBERS),) float64."""
+
+    total: torch.Tensor = field(default_factory=lambda: torch.zeros(len(NUMBERS), dtype=torch.float64))
+    count: torch.Tensor = field(default_factory=lambda: torch.zeros(len(NUMBERS), dtype=torch.float64))
+    seen: list[Seen] = field(default_factory=list)
+
+    def add(self, numbers: dict[str, float | None]) -> None:
+        """One sequence's numbers; None or not finite is left out of the mean."""
+        for index, name in enumerate(NUMBERS):
+            value = numbers.get(name)
+            if value is not None and np.isfinite(value):
+                self.total[index] += value
+                self.count[index] += 1
+
+    def means(self) -> dict[str, float]:
+        """By name; without those that no sequence had."""
+        return {
+            name: float(total / count)
+            for name, total, count in zip(NUMBERS, self.total, self.count, strict=True)
+            if count
+        }
+
+
+class Validator:
+    """Scores engines on the sequences of a folder.
+
+    Raises:
+        RecordingError, FileNotFoundError: there are none.
+        ValueError: one is kept for the final scores, or ``settings.best`` is no number that is computed.
     """
-    rows: dict[str, list[float]] = {}
-    model.eval()
-    for sequence in pool.sequences:
-        sample = validation_sample(sequence, frames)
-        answer = model(stack([sample]).condition)
-        for name, value in score(sample, answer).items():
-            rows.setdefault(name, []).append(value)
-        blind = validation_sample(sequence, frames, with_sensor=False)
-        depth_error = relative_error(blind, model(stack([blind]).condition).disparity[0].numpy(), blind.known)
-        rows.setdefault("alone", []).append(float(depth_error[blind.known].mean()))
-    model.train()
-    return {name: float(np.nanmean(values)) for name, values in rows.items()}
+
+    def __init__(self, folder: Path, settings: Validation) -> None:
+        if settings.best not in NUMBERS:
+            raise ValueError(f"validation: best {settings.best!r}; must be one of {', '.join(NUMBERS)}")
+        self._settings, self._limits = settings, Range(*settings.limits)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder}: no such folder; render some sequences for validation into it (docs/training.md), or set"
+                " validate_every: 0"
+            )
+        files = find_recordings(folder)
+        if files == [folder]:
+            raise FileNotFoundError(f"{folder}: no sequences; render some into it, or set validate_every: 0")
+        for path in files:
+            if path.stem.isdigit() and int(path.stem) >= HELD_OUT:
+                raise ValueError(f"{path}: held out (all from {HELD_OUT} on); move it out of the validation data")
+        self.files = files[: settings.sequences or None]
+
+    def score(self, engine: Engine, process: int = 0, processes: int = 1) -> Outcome:
+        """The share of the sequences that is process number ``process``'s."""
+        outcome = Outcome()
+        seeing = Perception(engine)
+        blind = Perception(engine, PerceptionSettings(use_sensor_depth=False))
+        for path in self.files[process::processes]:
+            recording = load_recording(path)
+            estimates = self._estimates(recording, seeing)
+            scores = evaluate(recording, estimates, self._limits, compared=False).scores
+            numbers = {name: _number(scores[OURS], name) for name in _SEEING}
+            unaided = scores[NETWORK]  # of an engine that does not look at the sensor
+            if engine.card.reads_sensor_depth:
+                alone = self._estimates(recording, blind)
+                unaided = evaluate(recording, alone, self._limits, compared=False).scores[OURS]
+            outcome.add(numbers | {f"blind.{name}": _number(unaided, name) for name in _BLIND})
+            if len(outcome.seen) < self._settings.pictures:
+                outcome.seen.append(Seen(recording, estimates))
+        return outcome
+
+    def draw(self, seen: Sequence[Seen], folder: Path, title: str) -> list[Path]:
+        """Contact sheets: RGB, sensor, answer, truth, error, provenance, normals; returns the files."""
+        from dkt_ros.evaluation.pictures import contact_sheet
+
+        files = []
+        for each in seen:
+            files.append(folder / f"validation_{each.recording.name}.png")
+            contact_sheet(each.recording, each.estimates, files[-1], self._limits, moments=2, title=title)
+        return files
+
+    def _estimates(self, recording: Recording, perception: Perception) -> list[Estimate]:
+        perception.reset()
+        frames = list(islice(recording.frames, self._settings.frames or None))
+        return list(perception.run_recording(lambda: frames))
 
 
-def score(sample: Sample, answer: Completed) -> dict[str, float]:
-    """REL on transparent and opaque pixels, of the filled sensor too, and the normals' angle, of one clip."""
-    glass, opaque = sample.transparent & sample.known, ~sample.transparent & sample.known
-    trusted = sample.trust > 0.5
-    ours = relative_error(sample, answer.disparity[0].numpy(), trusted)
-    fill = relative_error(sample, sample.filled, trusted)
-    cosine = np.clip((answer.normals[0].permute(1, 2, 3, 0).numpy() * sample.normals).sum(-1), -1, 1)
-    if not glass.any():
-        glass = opaque & False
-    return {
-        "transparent": _mean(ours[glass]),
-        "opaque": _mean(ours[opaque]),
-        "fill_transparent": _mean(fill[glass]),
-        "fill_opaque": _mean(fill[opaque]),
-        "normals": _mean(np.degrees(np.arccos(cosine))[glass]),
-    }
+def better(name: str, value: float, than: float | None) -> bool:
+    """Whether a number is an improvement; anything is over None."""
+    if than is None:
+        return True
+    return value > than if name.endswith(_MORE_IS_BETTER) else value < than
 
 
-def relative_error(sample: Sample, disparity: Float32, anchor: np.ndarray) -> Float32:
-    """(T, H, W) |z / z_true - 1| after a robust straight-line fit of true 1/z to ``disparity`` on ``anchor`` pixels."""
-    x, y = disparity[anchor].astype(np.float64), sample.inverse_depth[anchor].astype(np.float64)
-    keep = np.ones(x.size, bool)
-    for _ in range(4):
-        scale, shift = np.polyfit(x[keep], y[keep], 1)
-        residual = np.abs(scale * x + shift - y)
-        keep = residual <= 3 * max(1.4826 * float(np.median(residual)), 1e-6)
-    fitted = np.maximum(scale * disparity + shift, 1e-2)
-    return np.abs(sample.inverse_depth / fitted - 1).astype(np.float32)
-
-
-def _mean(values: Float32) -> float:
-    return float(values.mean()) if values.size else float("nan")
+def _number(method: dict[str, Any], name: str) -> float | None:
+    protocol, region, number = name.split(".")
+    value: float | None = method[protocol].get(region, {}).get(number)
+    return value
