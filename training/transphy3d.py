@@ -73,11 +73,11 @@ def encode_normals(normals: NDArray[np.floating[Any]]) -> UInt8:
 
 def decode_normals(rgb: NDArray[Any]) -> NDArray[np.float16]:
     """(H, W, 3) uint8 or uint16 RGB -> unit vectors, optical frame, NaN where unknown."""
-    middle = float(np.iinfo(rgb.dtype).max) / 2
-    normals = (rgb.astype(np.float32) / np.float32(middle) - 1) * _TO_BLENDER
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    known = (length >= _SHORTEST) & (length <= _LONGEST)
-    return np.where(known, normals / np.where(known, length, 1), np.nan).astype(np.float16)
+    middle = np.float32(np.iinfo(rgb.dtype).max / 2)
+    normals = (rgb / middle - np.float32(1)) * _TO_BLENDER
+    length = np.sqrt(np.einsum("...i,...i->...", normals, normals))
+    length[(length < _SHORTEST) | (length > _LONGEST)] = np.nan
+    return np.asarray(normals / length[..., None], np.float16)
 
 
 def encode_camera(camera: Intrinsics, camera_to_world: NDArray[np.float64]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes], 
     for axis in bars.values():
         axis.axis("off")
     for name, text in (
-        (RGB, "outlined: glass and clear plastic" if outlined else ""),
+        (RGB, "outlined: glass, clear plastic, liquid" if outlined else ""),
         (NORMALS, "more red: faces right; green: faces up;\nblue: faces the camera; grey: unknown"),
     ):
         bars[name].text(0.5, 0.95, text, ha="center", va="top", fontsize=9, transform=bars[name].transAxes)

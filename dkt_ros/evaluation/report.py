@@ -163,8 +163,8 @@ class Report:
         lines = [f"{name}: {words}." for name, words in IN_WORDS.items()]
         lines.append("REL, d1.05 (share of pixels within 5 %) and cover (share that has an answer) in %, RMSE in mm.")
         lines.append(
-            f"glass: pixels of glass and clear plastic. Scored: {answered} of {frames} frames of {videos}, ground truth"
-            f" within {self.limits.near_m} to {self.limits.far_m} m."
+            f"glass: pixels of glass, clear plastic and liquid. Scored: {answered} of {frames} frames of {videos},"
+            f" ground truth within {self.limits.near_m} to {self.limits.far_m} m."
         )
         return "\n".join(lines)
 

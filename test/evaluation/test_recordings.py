@@ -9,9 +9,10 @@ from dkt_ros.bags import Bag, BagWriter
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import START_NS, write_sequence
 from dkt_ros.evaluation.recordings import RecordingError, find_recordings, load_recording
-from dkt_ros.training.sequences import save_sequence, sequence_path
+from dkt_ros.training.sequences import SequenceError, save_sequence, sequence_path
 
 from .. import rendered
+from ..training.test_transphy3d import published, write
 
 
 def test_tar_and_bag_agree(tmp_path: Path) -> None:
@@ -78,6 +79,18 @@ def test_a_bag_without_ground_truth_is_refused_by_name(tmp_path: Path) -> None:
         bag.write_raw("/image", "sensor_msgs/msg/Image", 5, b"\0\1\0\0")
     with pytest.raises(RecordingError, match=r"bag: no ground truth on /ground_truth/depth; `dkt run`"):
         load_recording(tmp_path / "bag")
+
+
+def test_a_video_of_the_published_set_has_neither_sensor_nor_masks(tmp_path: Path) -> None:
+    members = published(4, "0826_0004")
+    members["0826_0004_00000001.depth.json"] = b'{"max_depth": 0}'
+    recording = load_recording(write(tmp_path / "0826_0004.tar", members))
+    assert recording.name == "0826_0004" and len(recording.frames) == 3
+    assert recording.counts == {"frames": 3, "frames whose max_depth is 0": 1}
+    assert recording.reference.sensor_depth is None and not recording.reference.transparent.any()
+    assert recording.reference.normals is not None and recording.frames[0].sensor_depth is None
+    with pytest.raises(SequenceError, match="sequences are tars now"):
+        load_recording(tmp_path / "sequence_000001.npz")
 
 
 def test_a_folder_of_sequences_is_taken_in_order(tmp_path: Path) -> None:
