@@ -1,4 +1,4 @@
-"""Camera paths: a circle around the objects, disturbed as a hand or a moving arm disturbs it. No bpy."""
+"""Poses and pictures of points: what camera paths are made of and judged by. No bpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Rng = np.random.Generator
+Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -15,20 +15,37 @@ class Path:
     """Where the camera is at each frame.
 
     Attributes:
+        kind: one of ``recipe.CAMERAS``.
         camera_to_world: (T, 4, 4) float64, optical frame (x right, y down, z forward) to world (z up), metres.
         focal: fx = fy in picture widths.
         parameters: what was drawn.
     """
 
+    kind: str
     camera_to_world: NDArray[np.float64]
     focal: float
     parameters: dict[str, float]
 
 
-def look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: float = 0.0) -> NDArray[np.float64]:
-    """(4, 4) optical-frame-to-world pose at ``position`` with ``target`` on the axis, ``roll`` radians about it."""
+def direction(azimuth: float, elevation: float) -> Points:
+    """(3,) unit vector toward a camera at these angles, radians, seen from its target."""
+    c = np.cos(elevation)
+    return np.array([c * np.cos(azimuth), c * np.sin(azimuth), np.sin(elevation)])
+
+
+def look_at(position: Points, target: Points, roll: float = 0.0, azimuth: float | None = None) -> Points:
+    """(4, 4) optical-frame-to-world pose at ``position`` with ``target`` on the axis, ``roll`` radians about it.
+
+    Args:
+        azimuth: of the camera as seen from the target, radians; says which way is right. Without it the picture's
+            rows are level, which fails straight above the target.
+    """
     forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
+    if azimuth is None:
+        right = np.cross(forward, [0.0, 0.0, 1.0])
+    else:
+        right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
+        right -= forward * (right @ forward)
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
     c, s = np.cos(roll), np.sin(roll)
@@ -38,49 +55,36 @@ def look_at(position: NDArray[np.float64], target: NDArray[np.float64], roll: fl
     return pose
 
 
-def draw_path(rng: Rng, frames: int, rate: float, centre: NDArray[np.float64], radius: float) -> Path:
-    """A random path around objects that a sphere of ``radius`` at ``centre`` holds.
-
-    Thirteen frames sweep 10 to 25 degrees; longer sequences sweep more, as the 0.6th power of their length. On the
-    circle lie slow sinuses in distance, height, target and roll and a small hand tremor of 4 to 9 Hz.
-    """
-    time = np.arange(frames) / rate
-    focal = rng.uniform(0.72, 0.95)
-    elevation = np.radians(rng.uniform(25, 70))
-    # The narrower, vertical half angle of a 5:3 picture decides how near the objects still fit.
-    fit = radius * focal / 0.3
-    distance = float(np.clip(fit * rng.uniform(0.55, 1.0), 0.4, 1.1))
-    arc = np.radians(rng.uniform(10, 25)) * max((frames - 1) / 12, 0.0) ** 0.6 * rng.choice([-1, 1])
-    start = rng.uniform(0, 2 * np.pi)
-    share = time / time[-1] if frames > 1 else time
-    span = max(float(time[-1]), 0.4)
-
-    def sway(amplitude: float, slowest: float = 0.3, fastest: float = 1.5) -> NDArray[np.float64]:
-        """One slow sine over the sequence (cycles per span) and the tremor (Hz), zero-mean in expectation."""
-        slow = np.sin(2 * np.pi * (rng.uniform(slowest, fastest) * time / span + rng.random()))
-        tremor = np.sin(2 * np.pi * (rng.uniform(4, 9) * time + rng.random()))
-        return amplitude * (rng.uniform(0.3, 1.0) * slow + 0.04 * tremor)
-
-    azimuth = start + arc * (share - 0.5)
-    height = elevation + sway(np.radians(2.5))
-    reach = distance * (1 + sway(0.05))
-    target = centre + np.stack([sway(0.015), sway(0.015), sway(0.01)], 1)
-    roll = rng.normal(0, np.radians(2)) + sway(np.radians(1.0))
-    offset = reach[:, None] * np.stack(
-        [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)], 1
-    )
-    poses = np.stack([look_at(t + o, t, float(r)) for t, o, r in zip(target, offset, roll, strict=True)])
-    parameters = {
-        "distance": distance,
-        "elevation_deg": float(np.degrees(elevation)),
-        "arc_deg": float(np.degrees(abs(arc))),
-        "focal_widths": float(focal),
-    }
-    return Path(poses, float(focal), {k: round(v, 4) for k, v in parameters.items()})
+def turned(pose: Points, turn: Points) -> Points:
+    """``pose`` turned by the rotation vector ``turn`` (3,), radians in its own frame (Rodrigues' formula)."""
+    angle = float(np.linalg.norm(turn))
+    if angle < 1e-12:
+        return pose
+    x, y, z = turn / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    result = pose.copy()
+    result[:3, :3] = pose[:3, :3] @ (np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
+    return result
 
 
-def project(points: NDArray[np.float64], pose: NDArray[np.float64], focal: float, aspect: float) -> NDArray[np.float64]:
+def project(points: Points, pose: Points, focal: float, aspect: float) -> Points:
     """(N, 3): picture coordinates of world points, -1..1 from edge to edge across and down, and depth in metres."""
     local = (points - pose[:3, 3]) @ pose[:3, :3]
     z = np.maximum(local[:, 2], 1e-6)
     return np.stack([2 * focal * local[:, 0] / z, 2 * focal * aspect * local[:, 1] / z, local[:, 2]], 1)
+
+
+def sees(path: Path, aspect: float, corners: NDArray[np.float64], share: float, nearest: float = 0.14) -> bool:
+    """Whether in every frame ``share`` of the box corners (N, 8, 3) are in the picture and no box is nearer.
+
+    A box whose corners are all outside the picture may be behind the camera; one in it may not be nearer than
+    ``nearest`` metres.
+    """
+    points = corners.reshape(-1, 3)
+    for pose in path.camera_to_world:
+        seen = project(points, pose, path.focal, aspect)
+        inside = (np.abs(seen[:, :2]) < 1).all(1) & (seen[:, 2] > 0)
+        gap = np.linalg.norm(points - pose[:3, 3], axis=1).min()
+        if inside.mean() < share or gap < nearest:
+            return False
+    return True

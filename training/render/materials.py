@@ -116,7 +116,8 @@ def shaded(spec: MaterialSpec) -> Any:
     inputs["IOR"].default_value = spec.number("ior")
     inputs["Metallic"].default_value = 1.0 if spec.kind == METAL else 0.0
     inputs["Anisotropic"].default_value = spec.number("anisotropy")
-    inputs["Transmission Weight"].default_value = spec.number("transmission")
+    # The library's share is per wall, and a wall has two surfaces.
+    inputs["Transmission Weight"].default_value = spec.number("transmission") ** 0.5
     inputs["Coat Weight"].default_value = spec.number("coat")
     inputs["Coat Roughness"].default_value = 0.04
     inputs["Sheen Weight"].default_value = spec.number("sheen")
@@ -141,10 +142,15 @@ def _let_shadows_through(material: Any, shader: Any, spec: MaterialSpec) -> None
     output = tree.nodes["Material Output"]
     path = tree.nodes.new("ShaderNodeLightPath")
     through = tree.nodes.new("ShaderNodeBsdfTransparent")
-    share = 0.92 * spec.number("transmission")
+    share = 0.92 * spec.number("transmission") ** 0.5
     through.inputs["Color"].default_value = (share, share, share, 1.0)
     mix = tree.nodes.new("ShaderNodeMixShader")
-    tree.links.new(path.outputs["Is Shadow Ray"], mix.inputs["Fac"])
+    # Light that the surroundings scatter goes through too, or what lies under glass where no lamp shines turns black.
+    either = tree.nodes.new("ShaderNodeMath")
+    either.operation = "MAXIMUM"
+    tree.links.new(path.outputs["Is Shadow Ray"], either.inputs[0])
+    tree.links.new(path.outputs["Is Diffuse Ray"], either.inputs[1])
+    tree.links.new(either.outputs["Value"], mix.inputs["Fac"])
     tree.links.new(shader.outputs["BSDF"], mix.inputs[1])
     tree.links.new(through.outputs["BSDF"], mix.inputs[2])
     tree.links.new(mix.outputs["Shader"], output.inputs["Surface"])

@@ -8,11 +8,11 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES, CHECK = 150, 20
+FRAMES, CHECK = 170, 20
 """Simulated frames at 60 Hz; whoever still moves over the last ``CHECK`` of them has not settled."""
 
 
-def _add(body: Any, kind: str) -> Any:
+def _add(body: Any, kind: str, shape: str = "CONVEX_HULL") -> Any:
     scene = bpy.context.scene
     if not scene.rigidbody_world:
         bpy.ops.rigidbody.world_add()
@@ -21,15 +21,15 @@ def _add(body: Any, kind: str) -> Any:
     with bpy.context.temp_override(object=body, active_object=body, selected_objects=[body]):
         bpy.ops.rigidbody.object_add(type=kind)
     rigid = body.rigid_body
-    rigid.collision_shape = "CONVEX_HULL"
+    rigid.collision_shape = shape
     rigid.use_margin, rigid.collision_margin = True, 0.0005
     rigid.friction = 0.6
     return rigid
 
 
-def fixed(body: Any) -> None:
-    """An obstacle that does not move."""
-    _add(body, "PASSIVE")
+def fixed(body: Any, hollow: bool = False) -> None:
+    """An obstacle that does not move; ``hollow``: things can fall into it."""
+    _add(body, "PASSIVE", "MESH" if hollow else "CONVEX_HULL")
 
 
 def settle(bodies: list[Any]) -> list[Any]:
