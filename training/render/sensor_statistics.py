@@ -49,13 +49,14 @@ class SensorStatistics:
 
 
 _UNKNOWN = float("nan")
+_NO_TRUTH = (_UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN)
 
 #: Measured at the files' own size, 1280x720 and 640x480.
 REAL = (
     SensorStatistics("ClearGrasp 000000080", 0.471, 0.075, 0.411, 0.043, 0.977, 0.081, 0.111),
     SensorStatistics("ClearGrasp 000000123", 0.238, 0.340, 0.073, 0.349, 0.990, 0.236, 0.110),
-    SensorStatistics("LingBot 2 (no glass)", *[_UNKNOWN] * 5, 0.035, _UNKNOWN),
-    SensorStatistics("LingBot 6 (all pixels)", *[_UNKNOWN] * 5, 0.131, _UNKNOWN),
+    SensorStatistics("LingBot 2 (no glass)", *_NO_TRUTH, 0.035, _UNKNOWN),
+    SensorStatistics("LingBot 6 (all pixels)", *_NO_TRUTH, 0.131, _UNKNOWN),
 )
 
 
