@@ -74,4 +74,5 @@ def _draw_losses(axis: Axes, log: Log) -> None:
     if last > 0:
         axis.set_ylim(0, last)
     axis.set_title(f"training loss, mean of up to {WINDOW} steps", fontsize=10)
-    axis.legend(fontsize=7)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7)

@@ -22,8 +22,8 @@ from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
 from dkt_ros.frames import Estimate
 from dkt_ros.perception import Perception, PerceptionSettings
-from dkt_ros.training.sources.tars import HELD_OUT
 from dkt_ros.training.recipe import Validation
+from dkt_ros.training.sources.tars import HELD_OUT
 
 _SEEING = (
     "C.transparent.rel",

@@ -122,7 +122,7 @@ class Nano:
             "sequences": sequences,
             "licence": LICENCE,
             "description": (
-                f"A completion network trained by recipe {recipe['name']} ({recipe['hash']}) for {facts['steps']} steps "
+                f"A completion network after {facts['steps']} steps of recipe {recipe['name']} ({recipe['hash']}) "
                 f"on {sequences} rendered sequences, and on nothing real."
             ),
         }
