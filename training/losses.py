@@ -10,7 +10,7 @@ from dkt_ros.engines.completion_model import Completed
 from dkt_ros.training.data import Batch
 
 #: Weights of the terms.
-SURFACE, GRADIENT, GATE, NORMALS = 0.5, 0.5, 0.1, 0.25
+SURFACE, GRADIENT, GATE, NORMALS = 0.5, 0.5, 0.1, 1.0
 #: Extra weight of transparent pixels and of their outline, on top of 1 for every pixel.
 TRANSPARENT, RIM = 3.0, 1.0
 
@@ -50,7 +50,7 @@ def gradient_loss(value: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 def normals_loss(value: Tensor, truth: Tensor, transparent: Tensor) -> Tensor:
     """1 - cosine plus L1 over (B, 3, T, H, W) where the true normal is known."""
-    known = (truth.square().sum(dim=1) > 0.5).float() * (1 + 2.0 * transparent)
+    known = (truth.square().sum(dim=1) > 0.5).float() * (1 + 5.0 * transparent)
     return _mean(1 - (value * truth).sum(dim=1) + (value - truth).abs().mean(dim=1), known)
 
 
