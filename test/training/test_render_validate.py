@@ -126,7 +126,7 @@ MISTAKES: dict[str, tuple[Callable[[Sequence], Sequence], set[str]]] = {
     "labels aside": (lambda s: replace(s, instance=np.roll(s.instance, 3, 2)), {"labels"}),
     "infinite depth": (
         lambda s: replace(s, depth=np.where(s.depth > 0.9, np.inf, s.depth).astype(np.float32)),
-        {"values"},
+        {"arrays"},
     ),
     "an empty frame": (lambda s: replace(s, sensor_depth=_nan_frame(s.sensor_depth)), {"values"}),
     "normals without depth": (lambda s: replace(s, depth=_nan_frame(s.depth)), {"values"}),

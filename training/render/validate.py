@@ -39,7 +39,7 @@ LIMITS = {
     "view 90": Limit(0, 1.5e-3, "90th percentile of that difference"),  # 0 to 0.0001
     "before": Limit(0, 0, "share of transparent pixels whose background is nearer than they are"),  # 0
     "behind": Limit(0.9, 1, "share of transparent pixels whose background is over 1 mm behind them"),  # 0.9999 to 1
-    "same": Limit(0.999, 1, "share of pixels of opaque objects whose background is their own depth"),  # 1
+    "same": Limit(0.999, 1, "share of other pixels whose background is their own depth"),  # 1
     "brightness": Limit(25, 225, "mean of RGB"),  # 91 to 162
     "burnt": Limit(0, 0.3, "share of white pixels"),  # 0 to 0.008
     "black": Limit(0, 0.4, "share of black pixels"),  # 0
@@ -132,11 +132,8 @@ def _geometry(sequence: Sequence) -> dict[str, float]:
 
 
 def _background(sequence: Sequence) -> dict[str, float]:
-    """Nothing was taken away but what is transparent; a lid or label goes with the object that it is part of."""
+    """Nothing was taken away but what is transparent; lids and labels stay where they are."""
     depth, background, clear = sequence.depth, sequence.background_depth, sequence.transparent
-    partly_clear = np.zeros(256, bool)
-    partly_clear[np.unique(sequence.instance[clear])] = True
-    stays = ~clear & ~partly_clear[sequence.instance]
     with np.errstate(invalid="ignore"):
         # What is not hit any more is as far away as can be.
         gap = np.where(np.isnan(background) & np.isfinite(depth), np.inf, background - depth)
@@ -144,7 +141,7 @@ def _background(sequence: Sequence) -> dict[str, float]:
     return {
         "before": _mean((gap < -1e-4 * np.nan_to_num(depth))[clear]),
         "behind": _mean((gap > 1e-3)[clear]),
-        "same": _mean(same[stays]),
+        "same": _mean(same[~clear]),
     }
 
 
