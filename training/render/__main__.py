@@ -1,16 +1,52 @@
-"""``python -m dkt_ros.training.render``: draw table-top scenes with glass on them and render them with Blender."""
+"""``python -m dkt_ros.training.render``: a data set of scenes with glass on them, rendered with Blender and checked."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-NEEDS = ("bpy", "OpenEXR", "pyoidn", "cv2", "tqdm")
+if TYPE_CHECKING:
+    from dkt_ros.training.render.crew import Crew
+    from dkt_ros.training.render.job import Job
+
+#: What a new job renders unless it is told otherwise.
+FIRST, COUNT = 1000, 50
+
+DATASET = """
+Render the sequences of a recipe: RGB, depth of the first surface, depth without the transparent objects, normals,
+materials, instances, camera and a simulated RGB-D sensor, one tar per seed in the layout of TransPhy3D.
+
+The same command goes on where it stopped: what is there is not rendered again. A seed always gives the same depth.
+Every sequence is checked before it is written; a bad one is named in DIR/records and never written.
+"""
+
+DATASET_END = """
+examples:
+  ... dataset --recipe full --out data/train --seed 1000 --count 300       begin a job; again: go on with it
+  ... dataset --out data/train                                             go on with the job of that folder
+  ... dataset --recipe my.yaml --out data/mine --size 320x192 --samples 16
+  ... dataset --out data/train --shard $SLURM_ARRAY_TASK_ID/16             one of 16 equal jobs, on any machine
+  ... dataset --out data/train --cluster                                   on all machines of the running Ray cluster
+
+seeds by convention: training 1000..8999, validation 9000..9019, held-out 9500..9599, unseen 9600..9699
+
+DIR/job.json        what the job is made of; another job in the same folder is refused
+DIR/SSSSSS.tar      a sequence
+DIR/sheets/         a picture of every 50 scenes
+DIR/records/        rejected and failed seeds with their reasons, JSON lines
+DIR/logs/           what Blender said
+
+exit status: 0 everything asked for is there or rejected for good, 1 some seeds failed (the same command tries them
+again), 2 cannot work at all (arguments, another job in the folder, no Blender), 3 disk full, 130 stopped by Ctrl-C or
+SIGTERM
+"""
+
+VALIDATE_END = """
+exit status: 0 all are good, 1 some are not, 2 there is nothing to check
+"""
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -23,99 +59,138 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
+def _at_least(least: int) -> type[int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} must be at least {least}")
+        return value
+
+    read.__name__ = "whole number"  # argparse names it in its message
+    return read  # type: ignore[return-value]
 
 
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} must be above 0 and at most 1000 Hz")
-    return value
+def _shard(text: str) -> object:
+    from dkt_ros.training.render.shards import parse_shard
+
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m dkt_ros.training.render",
-        description="Render sequences of random table-top scenes with glass, plastic, metal and ceramic: RGB, depth of "
-        "the first surface, depth without the transparent objects, normals, materials, instances, camera, and a "
-        "simulated RGB-D sensor. Writes OUT/SEED.tar, read by dkt_ros.training.sequences. The same seed gives "
-        "the same depth. Needs the environment of `make render-env`.",
-        epilog="Seeds by convention: training 1000..8999, validation 9000..9019, held-out 9500..9519, demo bag 9950. "
-        "A file that exists is not rendered again; Ctrl-C loses only the sequence in progress. "
-        "Example: --seed 1000 --count 50 --frames 13 --size 160x96 --out data/train",
-    )
-    p.add_argument("--seed", type=int, required=True, help="first seed, at least 0")
-    p.add_argument("--count", type=_positive, default=1, help="how many successive seeds (default 1)")
-    p.add_argument("--frames", type=_positive, required=True, help="frames per sequence, for example 13")
-    p.add_argument("--size", type=_size, required=True, metavar="WxH", help="for example 160x96 or 320x192")
-    p.add_argument("--out", type=Path, required=True, help="folder for the sequences")
-    p.add_argument("--samples", type=_positive, default=8, help="per pixel, before denoising (8; 16 at 320x192)")
-    p.add_argument("--rate", type=_rate, default=30.0, metavar="HZ", help="frames per second (default 30)")
-    p.add_argument("--threads", type=_positive, default=1, help="Cycles threads (default 1; run several processes)")
+    p = argparse.ArgumentParser(prog="python -m dkt_ros.training.render", description=__doc__.partition(": ")[2])
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    dataset = commands.add_parser(
+        "dataset", help="render a data set, or go on with one", formatter_class=raw, description=DATASET,
+        epilog=DATASET_END,
+    )  # fmt: skip
+    dataset.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
+    new = dataset.add_argument_group("a new job (the recipe's own values unless said otherwise)")
+    new.add_argument("--recipe", metavar="NAME", help="full, unseen, or a .yaml file; without it: the job in DIR")
+    new.add_argument("--seed", type=_at_least(0), metavar="FIRST", help=f"first seed (default {FIRST})")
+    new.add_argument("--count", type=_at_least(1), metavar="N", help=f"how many successive seeds (default {COUNT})")
+    new.add_argument("--size", type=_size, metavar="WxH", help="of a picture, for example 160x96 or 320x192")
+    new.add_argument("--frames", type=_at_least(1), metavar="N", help="per sequence")
+    new.add_argument("--samples", type=_at_least(1), metavar="N", help="per pixel, before denoising (8; 16 at 320x192)")
+    new.add_argument("--extend", action="store_true", help="the job in DIR gets these seeds too")
+    work = dataset.add_argument_group("who does it")
+    work.add_argument("--workers", type=_at_least(1), metavar="N", help="processes (default: one per processor)")
+    work.add_argument("--threads", type=_at_least(1), default=1, metavar="N", help="of each process (default 1)")
+    work.add_argument("--shard", type=_shard, metavar="I/N", help="only the I-th of N equal shares, counted from 1")
+    work.add_argument(
+        "--cluster", nargs="?", const="auto", metavar="ADDRESS",
+        help="through Ray: the running cluster, the one whose head is at ADDRESS, or `local` to try it",
+    )  # fmt: skip
+    work.add_argument("--renderer", metavar="COMMAND", help="of a worker process, for example in a container")
+    validate = commands.add_parser(
+        "validate", help="check every sequence of a folder", formatter_class=raw, epilog=VALIDATE_END,
+        description="Read every sequence of a folder whole, check that its parts agree, and print how its sensor "
+        "depth compares with a real sensor's. Needs no Blender.",
+    )  # fmt: skip
+    validate.add_argument("folder", type=Path, metavar="DIR", help="with SSSSSS.tar files")
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    if options.seed < 0:
-        parser().error(f"--seed {options.seed}: must be at least 0")
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        print(
-            f"rendering needs {', '.join(missing)}, which this Python lacks; run `make render-env`, then "
-            ".venv-render/bin/python -m dkt_ros.training.render ...",
-            file=sys.stderr,
-        )
+    """Run a command; returns the exit status."""
+    p = parser()
+    options = p.parse_args(arguments)
+    if options.command == "validate":
+        from dkt_ros.training.render.checking import validate
+
+        return validate(options.folder)
+    given = [name for name in ("seed", "count", "size", "frames", "samples", "extend") if getattr(options, name)]
+    if options.recipe is None and given:
+        p.error(f"--{given[0]} belongs to a new job: give --recipe too, or leave it out to go on with the job of --out")
+    return _dataset(options)
+
+
+def _dataset(options: argparse.Namespace) -> int:
+    import errno
+    import signal
+
+    from dkt_ros.training.render.crew import CannotRender
+    from dkt_ros.training.render.dataset import DiskFull, run
+    from dkt_ros.training.render.job import JobError, settle
+    from dkt_ros.training.render.shards import Shard
+
+    try:
+        job = settle(options.out, _wanted(options), options.extend)
+        seeds = (options.shard or Shard()).of(job.seeds)
+        crew = _crew(options)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster that wants its machine back
+        tally = run(options.out, seeds, crew)
+    except KeyboardInterrupt:
+        return 130
+    except (JobError, CannotRender) as error:
+        print(error, file=sys.stderr)
         return 2
-    os.environ.setdefault("OIDN_NUM_THREADS", str(options.threads))
-    return _render_all(options)
+    except (DiskFull, OSError) as error:
+        print(error, file=sys.stderr)
+        return 3 if isinstance(error, DiskFull) or error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
+    print(f"{options.out}: {tally}")
+    return 1 if tally.failed else 0
 
 
-def _listen_for_interrupt() -> None:
-    """Make Ctrl-C end the work after the pass in progress; Blender would swallow it, wherever in a render it came."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    from dkt_ros.training.render.passes import interrupted
+def _wanted(options: argparse.Namespace) -> Job | None:
+    """The job that the command line describes; None if it describes none.
 
-    def wait() -> None:
-        signal.sigwait({signal.SIGINT})
-        print("\nstopping after this pass", file=sys.stderr)
-        interrupted.set()
+    Raises:
+        JobError: the recipe cannot be read.
+    """
+    from dataclasses import replace
 
-    threading.Thread(target=wait, daemon=True).start()
+    from dkt_ros.training.render.job import Job, JobError
+    from dkt_ros.training.render.recipe import load_scene_recipe
+
+    if options.recipe is None:
+        return None
+    changes = {name: getattr(options, name) for name in ("size", "frames", "samples") if getattr(options, name)}
+    try:
+        recipe = replace(load_scene_recipe(options.recipe), **changes)
+    except (ValueError, FileNotFoundError) as error:
+        raise JobError(str(error)) from error
+    return Job(recipe, FIRST if options.seed is None else options.seed, options.count or COUNT)
 
 
-def _render_all(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
+def _crew(options: argparse.Namespace) -> Crew:
+    import shlex
 
-    _listen_for_interrupt()
-    from dkt_ros.training.render.generate import render_sequence
-    from dkt_ros.training.sequences import save_sequence, sequence_path
+    from dkt_ros.training.render.crew import RENDERER, LocalCrew, Worker
+    from dkt_ros.training.render.records import writer_name
 
-    width, height = options.size
-    seeds = range(options.seed, options.seed + options.count)
-    failed = 0
-    with tqdm(seeds, unit="sequence") as progress:
-        for seed in progress:
-            path = sequence_path(options.out, seed)
-            progress.set_postfix_str(path.name)
-            if path.exists():
-                continue
-            try:
-                sequence = render_sequence(
-                    seed, options.frames, width, height, options.rate, options.samples, options.threads
-                )
-                save_sequence(path, sequence)
-            except RuntimeError as error:
-                tqdm.write(str(error), file=sys.stderr)
-                failed += 1
-            except KeyboardInterrupt:
-                tqdm.write(f"stopped; {path.name} is not written, run the same command to go on", file=sys.stderr)
-                return 130
-    return 1 if failed else 0
+    renderer = tuple(shlex.split(options.renderer)) if options.renderer else RENDERER
+    if options.cluster:
+        from dkt_ros.training.render.cluster import RayCrew
+
+        return RayCrew(options.out, options.cluster, options.workers, options.threads, renderer)
+    count = options.workers or max(1, len(os.sched_getaffinity(0)) // options.threads)
+    return LocalCrew(
+        [Worker(options.out, f"{writer_name()}-{number}", options.threads, renderer) for number in range(1, count + 1)]
+    )
 
 
 if __name__ == "__main__":
