@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.training.render.geometry import Mesh, block, cylinder, rounded_rectangle, tube
+from dkt_ros.training.render.geometry import CORNER, Mesh, block, cylinder, rounded_rectangle, tube
 
 Rng = np.random.Generator
 
@@ -55,10 +55,11 @@ def _book(rng: Rng) -> Mesh:
 
 
 def _paper(rng: Rng) -> Mesh:
-    """A sheet, one edge a little curled."""
+    """A sheet; of some one edge curls up."""
     half = np.array([0.105, 0.1485]) * rng.uniform(0.5, 1.0)
     x = np.linspace(-half[0], half[0], 9)
-    rise = rng.uniform(0, 0.02) * np.clip((x - 0.3 * half[0]) / half[0], 0, None) ** 2 + 0.0006
+    curl = rng.uniform(0.03, 0.08) if rng.random() < 0.5 else 0.0
+    rise = curl * np.clip((x - 0.3 * half[0]) / half[0], 0, None) ** 2 + 0.0002
     vertices = np.concatenate([np.column_stack([x, np.full(9, side * half[1]), rise]) for side in (-1, 1)])
     return Mesh(vertices, [(i, i + 1, 10 + i, 9 + i) for i in range(8)], "paper", round=True)
 
@@ -88,10 +89,12 @@ def _ball(rng: Rng) -> Mesh:
     radius = rng.uniform(0.025, 0.05)
     angle = np.linspace(-np.pi / 2, np.pi / 2, 14)[1:-1]
     rings = [
-        np.column_stack([rounded_rectangle((r := radius * np.cos(a), r), r), np.full(32, radius + radius * np.sin(a))])
+        np.column_stack(
+            [rounded_rectangle((r := radius * np.cos(a), r), r), np.full(4 * CORNER, radius + radius * np.sin(a))]
+        )
         for a in angle
     ]
-    n = 32
+    n = 4 * CORNER
     vertices = np.concatenate([*rings, [[0, 0, 0], [0, 0, 2 * radius]]])
     faces: list[tuple[int, ...]] = []
     for i in range(len(rings) - 1):

@@ -92,7 +92,7 @@ def _finish(
         "redrawn": redrawn,
         "generator": GENERATOR,
         "recipe": recipe.name,
-        "recipe_hash": recipe.hash,
+        "recipe_digest": recipe.digest,
         "size": list(recipe.size),
         "samples": recipe.samples,
         "rate_hz": recipe.rate,

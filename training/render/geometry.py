@@ -13,8 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 Points = NDArray[np.float64]
 Faces = list[tuple[int, ...]]
 
-#: Points along each rounded corner of a tub.
-CORNER = 8
+#: Points along each rounded corner of a tub; the first and the last lie on the straight sides.
+CORNER = 10
+
+
+#: Metres between a bend and the point beside it that keeps the flat part beyond from being shaded round.
+SUPPORT = 0.0004
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ def block(low: ArrayLike, high: ArrayLike, skin: str, solid: bool = False) -> Me
 def rounded_rectangle(half: ArrayLike, radius: float) -> Points:
     """(4 CORNER, 2) outline, counter-clockwise from the middle of the right side's upper corner."""
     a, b = np.asarray(half, float)
-    radius = float(np.clip(radius, 1e-4, min(a, b)))
-    turn = np.linspace(0, np.pi / 2, CORNER)
+    radius = float(np.clip(radius, 1e-4, min(a, b) - 2 * SUPPORT))
+    turn = np.linspace(0, np.pi / 2, CORNER - 2)
     arc = radius * np.stack([np.cos(turn), np.sin(turn)], 1)
+    arc = np.concatenate([[[radius, -SUPPORT]], arc, [[-SUPPORT, radius]]])
     parts = []
     for quarter, (x, y) in enumerate([(1, 1), (-1, 1), (-1, -1), (1, -1)]):
         c, s = np.cos(quarter * np.pi / 2), np.sin(quarter * np.pi / 2)
@@ -73,6 +78,7 @@ def tub(half: ArrayLike, radius: float, profile: list[tuple[float, float]], skin
         skin: see ``Mesh``.
     """
     a, b = np.asarray(half, float)
+    profile = _supported(profile)
     rings = [
         np.column_stack([ring := rounded_rectangle((a + o, b + o), radius + o), np.full(len(ring), z)])
         for o, z in profile
@@ -89,6 +95,21 @@ def tub(half: ArrayLike, radius: float, profile: list[tuple[float, float]], skin
         k = (j + 1) % n
         faces += [(len(vertices) - 2, k, j), (last + j, last + k, len(vertices) - 1)]
     return Mesh(vertices, faces, skin, solid=True, round=True)
+
+
+def _supported(profile: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """``profile`` with a point close to each end of a long stretch and inside the floor.
+
+    Smooth shading takes a corner's normal from all faces around it; these keep walls and floors flat up to the bends.
+    """
+    points = np.array(profile)
+    made = [points[0]]
+    for a, b in zip(points, points[1:], strict=False):
+        if (length := float(np.linalg.norm(b - a))) > 0.008:
+            made += [a + (b - a) * SUPPORT / length, b - (b - a) * SUPPORT / length]
+        made.append(b)
+    made.append(points[-1] - [SUPPORT, 0])
+    return [(float(o), float(z)) for o, z in made]
 
 
 def frame_around(half: ArrayLike, radius: float, outer: ArrayLike, z: float, skin: str) -> Mesh:

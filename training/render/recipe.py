@@ -93,7 +93,7 @@ class SceneRecipe:
         return {**values, "size": "{}x{}".format(*self.size)}
 
     @property
-    def hash(self) -> str:
+    def digest(self) -> str:
         """SHA-256 of the content in hexadecimal; the name does not count."""
         content = {key: value for key, value in self.content().items() if key != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -152,8 +152,8 @@ def sink(rng: Rng) -> Setting:
         _open_above(basin),
         frame_around(half + 0.8 * lip, corner + 0.8 * lip, counter, deep, "table"),
         block((*-counter, deep - 0.04), (counter[0], -counter[1] + 0.002, deep - 0.0005), "table"),
-        _disc(rng.uniform(0.02, 0.032), "metal").moved((0, 0, 0.0004)),
-        _disc(rng.uniform(0.01, 0.016), "dark").moved((0, 0, 0.0007)),
+        _disc(rng.uniform(0.02, 0.032), "metal").moved((0, 0, 0.0001)),
+        _disc(rng.uniform(0.01, 0.016), "dark").moved((0, 0, 0.0002)),
         *_tap(rng, half, deep),
     ]
     for side in (-1, 1):
