@@ -197,7 +197,7 @@ def vase(rng: Rng) -> Vessel:
 
 def mug(rng: Rng) -> Vessel:
     """A mug or cup with a handle."""
-    n = drawn(rng, radius=(0.03, 0.048), tall=(1.5, 2.7), flare=(0.9, 1.2), wall=(0.002, 0.0045))
+    n = drawn(rng, radius=(0.025, 0.052), tall=(1.5, 2.7), flare=(0.9, 1.2), wall=(0.002, 0.0045))
     r, height = n["radius"], n["radius"] * n.pop("tall")
     n["height"] = height
     mouth = r * n["flare"]

@@ -36,8 +36,8 @@ class Mesh:
     @property
     def volume(self) -> float:
         """Cubic metres; positive when the faces look outward (divergence theorem)."""
-        a, b, c = (self.vertices[self.triangles[:, i]] for i in range(3))
-        return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+        a, b, c = self.vertices[self.triangles.T]
+        return float(np.einsum("ij,ij", a, np.cross(b, c)) / 6)
 
     def flaw(self) -> str:
         """Why this is no closed solid of a finite size, or ""."""
@@ -51,13 +51,12 @@ class Mesh:
         if sizes.min() < 1e-5:
             return f"a size of {sizes.min():.1e} m along an axis"
         start, end = self._edges()
-        unused = len(self.vertices) - len(np.unique(start))
-        if unused:
+        if unused := int((np.bincount(start, minlength=len(self.vertices)) == 0).sum()):
             return f"{unused} vertices that no face uses"
         # Closed and oriented: every edge is walked exactly once in each direction.
-        forward = start * len(self.vertices) + end
-        backward = end * len(self.vertices) + start
-        if len(np.unique(forward)) != len(forward) or not np.array_equal(np.sort(forward), np.sort(backward)):
+        forward = np.sort(start * len(self.vertices) + end)
+        backward = np.sort(end * len(self.vertices) + start)
+        if (np.diff(forward) == 0).any() or not np.array_equal(forward, backward):
             return "edges that do not have exactly two faces (not watertight)"
         if self.volume <= 0:
             return f"a volume of {self.volume:.1e} m3 (faces look inward)"

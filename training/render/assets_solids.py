@@ -180,7 +180,7 @@ def knob_lid(rng: Rng, vessel: Vessel) -> Mesh:
     base, thick = vessel.height + 0.4 * vessel.wall + 0.0003, float(rng.uniform(0.0025, 0.005))
     r, plug = float(vessel.outer[-1, 0]) + float(rng.uniform(0.0, 0.002)), vessel.mouth - 0.0008
     knob, tall = float(rng.uniform(0.006, 0.012)), float(rng.uniform(0.01, 0.02))
-    deep = base - float(rng.uniform(0.002, 0.006))
+    deep = base - min(float(rng.uniform(0.002, 0.006)), 0.08 * vessel.height)
     line = [(0.0, deep), (plug - 0.001, deep), (plug, deep + 0.001), (plug, base), (r, base), (r, base + thick)]
     stem = smooth([(0.6 * knob, base + thick), (0.5 * knob, base + thick + 0.3 * tall), (knob, base + thick + tall)], 4)
     end = base + thick + tall

@@ -32,6 +32,17 @@ class Relief:
     depth: float
     seed: int = 0
 
+    @property
+    def columns(self) -> int:
+        """Vertices around that show it, at least six to a rib up to 32 ribs."""
+        return max(SEGMENTS, 6 * min(self.count, 32))
+
+    def spacing(self, radius: float) -> float:
+        """Metres between the rings that show it."""
+        if self.pattern in ("flutes", "swirl"):
+            return 0.004 if self.pattern == "flutes" else 0.0025
+        return float(np.clip(2 * np.pi * radius / (6 * self.count), 0.0012, 0.004))
+
     def raised(self, angle: Float64, height: Float64, radius: float) -> Float64:
         """Metres outward at (S,) angles and (R,) heights -> (R, S), between 0 and ``depth``."""
         a, z = angle[None, :], height[:, None] / max(radius, 1e-3)
@@ -130,7 +141,7 @@ def hollow(
     cross the outer one nor itself. The floor's edge is rounded by ``fillet`` and its middle raised by ``dome``.
 
     Args:
-        outer: (N, 2) from the axis to the mouth; heights must not fall after the base.
+        outer: (N, 2) from the axis to the mouth; where heights fall after the base they are made level.
         floor: height of the cavity's floor; a cavity too narrow there (a stem) starts higher.
 
     Raises:
@@ -138,7 +149,9 @@ def hollow(
     """
     top = float(outer[-1, 1])
     base = int(np.argmax(outer[:, 0] > 1e-3))
+    # A curve through steep shoulders can overshoot; a height may not fall again.
     rising = np.maximum.accumulate(outer[base:, 1]) + 1e-9 * np.arange(len(outer) - base)
+    outer = np.concatenate([outer[:base], np.stack([outer[base:, 0], rising], -1)])
     z = floor + (top - floor) * (1 - np.cos(np.linspace(0, np.pi, 240))) / 2
     near = np.linspace(-1, 1, 17)
     reach = np.interp(z[:, None] + wall * near, rising, outer[base:, 0]) - wall * np.sqrt(1 - near**2)
@@ -169,8 +182,9 @@ def _rim(outside: Float64, inside: Float64) -> Float64:
 
 def body(vessel: Vessel, relief: Relief | None = None) -> Mesh:
     """The vessel's own closed mesh: outside, rim, inside, with relief, spout and handle."""
-    outer = vessel.outer if relief is None else finer(vessel.outer, 0.0018)
-    columns = SEGMENTS if relief is None else int(np.clip(8 * np.ceil(relief.count), SEGMENTS, 256))
+    widest = float(vessel.outer[:, 0].max())
+    outer = vessel.outer if relief is None else finer(vessel.outer, relief.spacing(widest))
+    columns = SEGMENTS if relief is None else relief.columns
     rim = _rim(outer[-1], vessel.inner[-1])
     line = np.concatenate([outer[1:], rim, vessel.inner[:0:-1]])
     angle = np.arange(columns) * (2 * np.pi / columns)
@@ -178,9 +192,11 @@ def body(vessel: Vessel, relief: Relief | None = None) -> Mesh:
     if relief is not None:
         n = len(outer) - 1
         height = outer[1:, 1]
-        fade = np.clip(np.minimum(height - 0.004, vessel.height - 0.008 - height) / 0.008, 0, 1)
+        # Nothing under a drinking lip or a screw cap, nor on the foot's edge.
+        smooth_top = max(0.009, 0.14 * vessel.height)
+        fade = np.clip(np.minimum(height - 0.004, vessel.height - smooth_top - height) / 0.008, 0, 1)
         thick = np.clip((outer[1:, 0] - 0.008) / 0.01, 0, 1)  # none on stems
-        radii[:n] += relief.raised(angle, height, float(outer[:, 0].max())) * (fade * thick)[:, None]
+        radii[:n] += relief.raised(angle, height, widest) * (fade * thick)[:, None]
     heights = np.repeat(line[:, 1:], columns, 1)
     if vessel.spout:
         _draw_out(vessel, angle, radii, heights)

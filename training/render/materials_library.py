@@ -32,7 +32,7 @@ class Substance:
         name, group, kind: kind is the material code of the sequences.
         ior: index of refraction (of the coat or the dielectric; without meaning for metals).
         roughness: 0 polished to 1 matt.
-        transmission: share of the light that enters and is refracted; the rest is scattered as from ``colour``.
+        transmission: share of the light that a wall lets through refracted; the rest is scattered as from ``colour``.
         absorption: per metre in red, green and blue, times a drawn ``strength``.
         colour: base reflectance in linear red, green and blue; None: any colour.
         jitter: relative standard deviation of each channel of ``colour``.
@@ -131,10 +131,10 @@ LIBRARY: tuple[Substance, ...] = (
     _plastic("polycarbonate", "clear_plastic", (1.58, 1.59), (0.0, 0.08), (0.97, 1.0), (2.0, 2.0, 6.0)),
     _plastic("polystyrene", "clear_plastic", (1.585, 1.595), (0.02, 0.1), (0.95, 1.0), (2.0, 2.0, 4.0)),
     _plastic("tinted acrylic", "clear_plastic", (1.488, 1.495), (0.0, 0.05), (0.97, 1.0), (150.0, 100.0, 60.0)),
-    _plastic("polypropylene", "cloudy_plastic", (1.49, 1.5), (0.25, 0.45), (0.75, 0.92), (8.0, 8.0, 10.0)),
-    _plastic("HDPE", "cloudy_plastic", (1.53, 1.545), (0.4, 0.6), (0.5, 0.7), (12.0, 12.0, 18.0)),
-    _plastic("milky plastic", "cloudy_plastic", (1.49, 1.55), (0.3, 0.55), (0.5, 0.75), (10.0, 14.0, 30.0)),
-    _plastic("silicone", "cloudy_plastic", (1.4, 1.43), (0.25, 0.5), (0.7, 0.9), (10.0, 12.0, 16.0)),
+    _plastic("polypropylene", "cloudy_plastic", (1.49, 1.5), (0.15, 0.35), (0.75, 0.92), (8.0, 8.0, 10.0)),
+    _plastic("HDPE", "cloudy_plastic", (1.53, 1.545), (0.3, 0.5), (0.55, 0.75), (12.0, 12.0, 18.0)),
+    _plastic("milky plastic", "cloudy_plastic", (1.49, 1.55), (0.1, 0.4), (0.5, 0.75), (10.0, 14.0, 30.0)),
+    _plastic("silicone", "cloudy_plastic", (1.4, 1.43), (0.2, 0.4), (0.7, 0.9), (10.0, 12.0, 16.0)),
     _metal("polished steel", "polished_metal", (0.66, 0.65, 0.63), (0.03, 0.15)),
     _metal("polished aluminium", "polished_metal", (0.91, 0.92, 0.92), (0.04, 0.18)),
     _metal("chrome", "polished_metal", (0.55, 0.56, 0.56), (0.0, 0.06)),

@@ -155,13 +155,20 @@ def _vessel(rng: Rng, vessel: Vessel, material: MaterialSpec, choice: ObjectChoi
     if vessel.family == "test_tube":
         return _in_a_stand(rng, vessel, parts, choice)
     if (clear or vessel.family in ("mug", "bowl")) and rng.random() < choice.liquid:
-        parts.append(Part(liquid(vessel, float(rng.uniform(0.15, 0.85))), "liquid", draw_liquid(rng)))
+        parts.append(Part(liquid(vessel, _level(rng, vessel)), "liquid", draw_liquid(rng)))
     if vessel.family in ("bottle", "jar") and rng.random() < 0.5:
         parts += _lid(rng, vessel, material, choice)
-    if vessel.family in ("bottle", "jar") and rng.random() < 0.25:
+    paper = choice.materials.get("ordinary", 0) > 0 and "relief" not in material.parameters
+    if vessel.family in ("bottle", "jar") and paper and rng.random() < 0.25:
         low, high = np.sort(rng.uniform([0.12, 0.3], [0.25, 0.5])) * vessel.height
         parts.append(Part(label(vessel, low, high, float(rng.uniform(0.25, 1.0))), "label", named(rng, "paper")))
     return parts
+
+
+def _level(rng: Rng, vessel: Vessel) -> float:
+    """How full: below a spout, whose wall the liquid would not follow, and below a lid's plug or a cork."""
+    highest = {"bottle": 0.8, "jar": 0.75}.get(vessel.family, 0.68 if vessel.spout else 0.88)
+    return float(rng.uniform(0.15, highest))
 
 
 def _relief(rng: Rng, material: MaterialSpec) -> Relief | None:
@@ -193,7 +200,7 @@ def _in_a_stand(rng: Rng, vessel: Vessel, parts: list[Part], choice: ObjectChoic
     if choice.materials.get("ordinary", 0) <= 0 or rng.random() < 0.35:
         return [Part(_lying(tube.mesh), "body", tube.material)]
     if rng.random() < choice.liquid:
-        parts.append(Part(liquid(vessel, float(rng.uniform(0.2, 0.85))), "liquid", draw_liquid(rng)))
+        parts.append(Part(liquid(vessel, _level(rng, vessel)), "liquid", draw_liquid(rng)))
     lifted = [Part(part.mesh.moved((0.0, 0.0, 0.004)), part.role, part.material) for part in parts]
     return [*lifted, Part(solids.stand(vessel), "stand", draw_material(rng, "ordinary"))]
 
