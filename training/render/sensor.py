@@ -112,9 +112,9 @@ def simulate_depth_sensor(
     lost |= _top_share(drop_score, ~(clear | metal), rng.uniform(*settings.dropouts))
 
     grip = fields.smooth(0.04)
-    seen = _fatten(seen, grip > 0.6)
+    seen = fatten(seen, grip > 0.6)
     lost |= _beside_jumps(seen, rng.uniform(*settings.edge_band) * width * (1 - 0.5 * grip), fx, settings.baseline)
-    lost |= _occluded(seen, fx, settings.baseline)
+    lost |= occluded(seen, fx, settings.baseline)
     lost |= rng.random(depth.shape, np.float32) < rng.uniform(*settings.speckle)
     seen = _stereo_noise(seen, fx, width, rng, fields, settings)
     nearest, farthest = settings.reach
@@ -219,7 +219,7 @@ def _beyond(x: Float32, dead: float) -> Float32:
     return np.sign(x) * np.maximum(np.abs(x) - dead, 0)
 
 
-def _fatten(depth: Float32, where: NDArray[np.bool_]) -> Float32:
+def fatten(depth: Float32, where: NDArray[np.bool_]) -> Float32:
     """Let near surfaces grow by a pixel over far ones ``where`` true, as block matching does."""
     kernel = np.ones((3, 3), np.uint8)
     grown = np.stack([cv2.erode(np.nan_to_num(d, nan=1e3), kernel) for d in depth])
@@ -238,7 +238,7 @@ def _beside_jumps(depth: Float32, reach: Float32, fx: float, baseline: float) ->
     return np.stack(beside)
 
 
-def _occluded(depth: Float32, fx: float, baseline: float) -> NDArray[np.bool_]:
+def occluded(depth: Float32, fx: float, baseline: float) -> NDArray[np.bool_]:
     """What the second camera, ``baseline`` to the right, cannot see: a band left of every near edge."""
     u = np.arange(depth.shape[2], dtype=np.float32)
     other = u - fx * baseline / np.where(depth > 0, depth, np.inf)
