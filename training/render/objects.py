@@ -20,6 +20,7 @@ from dkt_ros.training.render.materials_library import (
     draw_material,
     named,
 )
+from dkt_ros.training.render.meshes import FAMILY, MeshFolder
 
 Rng = np.random.Generator
 
@@ -45,11 +46,13 @@ class ObjectChoice:
         families: name -> weight; 0 or absent: never.
         materials: group -> weight; likewise.
         liquid: probability that a transparent vessel which can hold liquid does.
+        meshes: of the user; their weight is against those of the families.
     """
 
     families: Mapping[str, float]
     materials: Mapping[str, float]
     liquid: float
+    meshes: MeshFolder | None = None
 
     def __post_init__(self) -> None:
         for what, weights, known in (("family", self.families, FAMILIES), ("material", self.materials, GROUPS)):
@@ -111,6 +114,8 @@ def draw_object(rng: Rng, choice: ObjectChoice, transparent: bool) -> Asset:
         ValueError: nothing in ``choice`` can be such an object, or the drawn meshes are flawed (which names them).
     """
     weights = {f: w for f, w in choice.families.items() if w > 0 and choice.possible(f, transparent)}
+    if choice.meshes and choice.meshes.possible(choice.materials, transparent):
+        weights[FAMILY] = choice.meshes.weight
     if not weights:
         what = "transparent" if transparent else "opaque"
         raise ValueError(
@@ -118,6 +123,8 @@ def draw_object(rng: Rng, choice: ObjectChoice, transparent: bool) -> Asset:
             f"give a weight above 0 to a family and to a {what} material group that it can be made of"
         )
     family = _pick(rng, weights)
+    if choice.meshes and family == FAMILY:
+        return checked(_of_the_user(rng, choice.meshes, choice.materials, transparent))
     material = draw_material(rng, _pick(rng, choice.possible(family, transparent)))
     drawn = VESSELS[family](rng) if family in VESSELS else SOLIDS[family](rng)
     parts = _vessel(rng, drawn, material, choice) if isinstance(drawn, Vessel) else _solid(rng, drawn, material, choice)
@@ -139,6 +146,13 @@ def checked(asset: Asset) -> Asset:
 def _pick(rng: Rng, weights: Mapping[str, float]) -> str:
     share = np.array(list(weights.values()), float)
     return str(rng.choice(list(weights), p=share / share.sum()))
+
+
+def _of_the_user(rng: Rng, meshes: MeshFolder, materials: Mapping[str, float], transparent: bool) -> Asset:
+    name = _pick(rng, meshes.possible(materials, transparent))
+    material = draw_material(rng, _pick(rng, meshes.groups(name, materials, transparent)))
+    mesh, parameters = meshes.draw(rng, name)
+    return Asset(FAMILY, (Part(mesh, "body", material),), parameters)
 
 
 def _solid(rng: Rng, drawn: Solid, material: MaterialSpec, choice: ObjectChoice) -> list[Part]:

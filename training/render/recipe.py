@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from dkt_ros.training.render.materials_library import GROUPS
+from dkt_ros.training.render.meshes import MeshFolder, meshes_of_recipe
 from dkt_ros.training.render.objects import FAMILIES, ObjectChoice
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -42,6 +43,7 @@ class ObjectRecipe:
         materials: name of the material group -> weight.
         required_families: each scene holds at least one of each.
         required_materials: each scene holds at least one object of each group.
+        meshes: of the user; None: procedural families only.
     """
 
     count: tuple[int, int]
@@ -52,11 +54,12 @@ class ObjectRecipe:
     materials: dict[str, float]
     required_families: tuple[str, ...] = ()
     required_materials: tuple[str, ...] = ()
+    meshes: MeshFolder | None = None
 
     @property
     def choice(self) -> ObjectChoice:
         """For ``draw_object``."""
-        return ObjectChoice(families=self.families, materials=self.materials, liquid=self.liquid)
+        return ObjectChoice(self.families, self.materials, self.liquid, self.meshes)
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,16 @@ class SceneRecipe:
     def content(self) -> dict[str, Any]:
         """As ``recipe_from_content`` reads it, JSON-able: everything that decides a sequence besides its seed."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del values["objects"]["meshes"]
+        if self.objects.meshes:
+            values["objects"]["meshes"] = self.objects.meshes.content()
         return {**values, "size": "{}x{}".format(*self.size)}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content in hexadecimal; the name does not count."""
+        """SHA-256 of the content in hexadecimal; the name, and the place of the user's meshes, do not count."""
         content = {key: value for key, value in self.content().items() if key != "name"}
+        content["objects"].get("meshes", {}).pop("folder", None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,19 +122,21 @@ def load_scene_recipe(name: str | Path) -> SceneRecipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from None
     try:
-        return recipe_from_content(content, path.stem)
+        return recipe_from_content(content, path.stem, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def recipe_from_content(content: Any, name: str = "") -> SceneRecipe:
+def recipe_from_content(content: Any, name: str = "", beside: Path = Path()) -> SceneRecipe:
     """The recipe of a YAML file's content or of ``SceneRecipe.content``.
+
+    Only a YAML file's ``objects.meshes`` lets a folder be read; where that is relative, it is below ``beside``.
 
     Raises:
         ValueError: a key or name is missing or unknown, or a value is out of range.
     """
     values = _keys("the recipe", content, SceneRecipe, ("name",))
-    objects = _keys("objects", values["objects"], ObjectRecipe, ("required_families", "required_materials"))
+    objects = _keys("objects", values["objects"], ObjectRecipe, ("required_families", "required_materials", "meshes"))
     objects = {
         **objects,
         "count": _range("objects.count", objects["count"], 1, 100, whole=True),
@@ -139,6 +148,8 @@ def recipe_from_content(content: Any, name: str = "") -> SceneRecipe:
     }
     for key, weights in (("required_families", "families"), ("required_materials", "materials")):
         objects[key] = _required(f"objects.{key}", objects.get(key, []), objects[weights])
+    if (meshes := objects.get("meshes")) is not None:
+        objects["meshes"] = meshes_of_recipe(meshes, beside, objects["materials"])
     return SceneRecipe(
         name=name or str(values.get("name", "")),
         frames=_whole("frames", values["frames"], 1, 10_000),
