@@ -73,6 +73,9 @@ setup(
         "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
         # The text encoder that makes a prompt's embedding once, and DepthLab's image encoder and linear fill.
         "models": ["transformers>=5,<6", "sentencepiece", "scipy"],
+        # The user's own meshes for the renderer, and the vision-language model that says what they are made of.
+        "meshes": ["trimesh"],
+        "vlm": ["transformers>=5,<6", "trimesh", "pillow"],
         "train": ["accelerate", "peft", "tensorboard"],
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
