@@ -38,7 +38,7 @@ setup(
         NAME: ["resources/*", "resources/*/*", "py.typed"],
         f"{NAME}.engines.nano": ["*.safetensors", "*.md", "*.png"],
         f"{NAME}.training": ["recipes/*.yaml"],
-        f"{NAME}.training.render": ["*.txt", "*.yaml"],
+        f"{NAME}.training.render": ["*.txt", "recipes/*.yaml"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -76,7 +76,8 @@ setup(
         # The user's own meshes for the renderer, and the vision-language model that says what they are made of.
         "meshes": ["trimesh"],
         "vlm": ["transformers>=5,<6", "trimesh", "pillow"],
-        "train": ["accelerate", "peft", "tensorboard"],
+        "train": ["accelerate", "peft", "tensorboard", "h5py"],  # h5py: Hypersim
+        "cluster": ["ray"],  # dkt_ros.training.render dataset --cluster
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
     entry_points={

@@ -179,10 +179,10 @@ def _wanted(options: argparse.Namespace) -> Job | None:
 def _crew(options: argparse.Namespace) -> Crew:
     import shlex
 
-    from dkt_ros.training.render.crew import RENDERER, LocalCrew, Worker
+    from dkt_ros.training.render.crew import LocalCrew, Worker
     from dkt_ros.training.render.records import writer_name
 
-    renderer = tuple(shlex.split(options.renderer)) if options.renderer else RENDERER
+    renderer = tuple(shlex.split(options.renderer or ""))
     if options.cluster:
         from dkt_ros.training.render.cluster import RayCrew
 

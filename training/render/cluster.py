@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dkt_ros.training.render.crew import ATTEMPTS, RENDERER, CannotRender, Worker, died
+from dkt_ros.training.render.crew import ATTEMPTS, CannotRender, Worker, died
 from dkt_ros.training.render.worker import Outcome
 
 #: Addresses of ``--cluster`` that are not a machine's: the cluster that is running, and one of this machine alone.
@@ -47,7 +47,7 @@ class RayCrew:
         address: str = RUNNING,
         workers: int | None = None,
         threads: int = 1,
-        renderer: tuple[str, ...] = RENDERER,
+        renderer: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
@@ -55,7 +55,7 @@ class RayCrew:
             address: of the cluster's head, ``RUNNING`` or ``LOCAL``.
             workers: how many; None for as many as the cluster has processors.
             threads: of Cycles, and processors that Ray reserves for a worker.
-            renderer: the command of a worker process.
+            renderer: the command of a worker process; none for each machine's own Python.
 
         Raises:
             CannotRender: Ray is not installed, no cluster answers, or it has no processors.

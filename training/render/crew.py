@@ -17,10 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import dkt_ros
 from dkt_ros.training.render.worker import MARK, Outcome
-
-#: The command of a worker, to which its arguments are added.
-RENDERER = (sys.executable, "-m", "dkt_ros.training.render.worker")
 
 #: A worker is replaced after so many sequences: Blender's memory grows a little with each.
 PER_PROCESS = 50
@@ -30,6 +28,8 @@ SCRATCH = ".scratch-"
 
 #: Workers that may die over one seed.
 ATTEMPTS = 2
+
+_PACKAGES = Path(dkt_ros.__file__).parents[1]
 
 
 class CannotRender(RuntimeError):
@@ -61,7 +61,10 @@ class _Process:
         self._log = log
         # Blender's EXR files go to a folder that we can remove when the process was killed.
         self._temporary = tempfile.TemporaryDirectory(prefix="dkt_render_", ignore_cleanup_errors=True)
-        limits = {name: str(threads) for name in ("OIDN_NUM_THREADS", "OMP_NUM_THREADS")}
+        changes = {name: str(threads) for name in ("OIDN_NUM_THREADS", "OMP_NUM_THREADS")}
+        changes["TMPDIR"] = self._temporary.name
+        # Where this process found the package, the worker finds it too, whatever folder it starts in.
+        changes["PYTHONPATH"] = os.pathsep.join([str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as sink:
             self._log_start = sink.tell()
@@ -73,7 +76,7 @@ class _Process:
                 stderr=sink,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, **limits, "TMPDIR": self._temporary.name},
+                env={**os.environ, **changes},
             )
         self.ready = False
 
@@ -125,17 +128,18 @@ class _Process:
 class Worker:
     """Keeps one worker process going: a fresh one after ``PER_PROCESS`` sequences and after a death."""
 
-    def __init__(self, folder: Path, name: str, threads: int = 1, renderer: Iterable[str] = RENDERER) -> None:
+    def __init__(self, folder: Path, name: str, threads: int = 1, renderer: tuple[str, ...] = ()) -> None:
         """
         Args:
             folder: of the data set, with its ``job.json``.
             name: unlike that of any other worker; of its log and its scratch folder.
             threads: of Cycles.
-            renderer: the command of a worker process.
+            renderer: the command of a worker process; none for this Python with our own ``worker``.
         """
         self._scratch = folder / f"{SCRATCH}{name}"
         self._log = folder / "logs" / f"{name}.log"
-        self._command = [*renderer, str(folder / "job.json"), str(self._scratch), "--threads", str(threads)]
+        command = renderer or (sys.executable, "-m", "dkt_ros.training.render.worker")
+        self._command = [*command, str(folder / "job.json"), str(self._scratch), "--threads", str(threads)]
         self._threads = threads
         self._process: _Process | None = None
         self._served = 0
