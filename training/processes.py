@@ -36,19 +36,18 @@ def start_processes(cpu: bool = False) -> Accelerator:
     return accelerator
 
 
-def slots_of(accelerator: Accelerator, recipe: Recipe) -> range:
-    """The batches of each step that are this process's.
+def slots_of(recipe: Recipe, process: int, processes: int) -> range:
+    """The batches of each step that are those of one process out of several.
 
     Raises:
         ValueError: the processes cannot share the recipe's batches evenly.
     """
-    processes = accelerator.num_processes
     if recipe.accumulate % processes:
         raise ValueError(
             f"recipe {recipe.name}: accumulate is {recipe.accumulate}, which {processes} processes cannot share evenly;"
             f" start as many as divide it, or set it to a multiple of {processes}"
         )
-    return range(accelerator.process_index, recipe.accumulate, processes)
+    return range(process, recipe.accumulate, processes)
 
 
 def compute_less_memory(module: nn.Module) -> int:

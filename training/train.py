@@ -74,6 +74,7 @@ def train(
                 journal.flush()
         trainer.save()
         journal.finish(trainer.step, trainer.skipped)
+    trainer.accelerator.end_training()
     return trainer
 
 
@@ -96,9 +97,9 @@ class _stopping:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _stop(self, number: int, frame: object) -> None:
-        if self._trainer.stop:
+        if self._trainer.asked_to_stop:
             raise KeyboardInterrupt
-        self._trainer.stop = True
+        self._trainer.asked_to_stop = True
         print("\nstops after this step (once more: at once)", file=sys.stderr)
 
 
@@ -137,9 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         "--base", type=Path, nargs="+", default=[], metavar="PATH", help="published weights that the recipe starts from"
     )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="so many in all, every phase shortened: a trial"
-    )
+    parser.add_argument("--steps", type=int, metavar="N", help="so many in all, every phase shortened: a trial")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch")
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
     return parser

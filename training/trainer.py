@@ -43,7 +43,8 @@ class Trainer:
         skipped: steps whose gradients were not finite; they changed nothing.
         scores: of the last validation, with its "step".
         best: value and step of the best validation; None before the first.
-        stop: set it and all processes stop after the step that runs.
+        asked_to_stop: set it, in any process and at any time, and ``stop`` is set in all of them after a step.
+        stop: whether to make no further step.
 
     Raises:
         ValueError, OSError, ImportError: recipe, data, weights or packages are not as needed; the text says what to do.
@@ -52,11 +53,10 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: Path, out: Path, base: tuple[Path, ...] = (), cpu: bool = False) -> None:
         self.recipe, self.out = recipe, out
         self.accelerator = start_processes(cpu)
-        self._slots = slots_of(self.accelerator, recipe)
+        self._slots = slots_of(recipe, self.accelerator.process_index, self.accelerator.num_processes)
         self._validator = Validator(data / "val", recipe.validation) if recipe.validate_every else None
         torch.manual_seed(recipe.seed)
-        setup = Setup(recipe, data, base, self.accelerator.device, self.accelerator.num_processes)
-        self.task = build_task(setup)
+        self.task = build_task(Setup(recipe, data, base, self.accelerator.device))
         if recipe.checkpointing:
             compute_less_memory(self.task.module)
         self._module: nn.Module = self.accelerator.prepare(self.task.module)
@@ -67,7 +67,7 @@ class Trainer:
         self.step = self.skipped = self._hopeless = 0
         self.scores: dict[str, float] = {}
         self.best: tuple[float, int] | None = None
-        self.stop = False
+        self.asked_to_stop = self.stop = False
 
     @property
     def main(self) -> bool:
@@ -99,7 +99,7 @@ class Trainer:
         self.step += 1
         self.average.follow(self.step)
         row = {name: float(value) for name, value in terms.items()}
-        shared = mean_over(self.accelerator, {**row, "stop": float(self.stop)})
+        shared = mean_over(self.accelerator, {**row, "stop": float(self.asked_to_stop)})
         self.stop = shared.pop("stop") > 0
         return (
             shared | {"gradient_norm": float(norm), "rate": rate} | ({"skipped": self.skipped} if self.skipped else {})

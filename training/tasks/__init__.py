@@ -30,14 +30,12 @@ class Setup:
         data: the folder of ``--data``: ``train/`` for the task; ``val/`` is the trainer's.
         base: the files and folders of ``--base``: published weights to start from; empty for a task that needs none.
         device: where frozen parts outside of ``Task.module`` belong; the trainer moves ``module`` itself.
-        processes: how many train together.
     """
 
     recipe: Recipe
     data: Path
     base: tuple[Path, ...]
     device: torch.device
-    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ class Task(Protocol):
 
     Attributes:
         module: ``module(batch)`` returns the loss terms of one batch, scalars, with their weighted sum under "total"
-            (the only one that is differentiated: a term that is no part of it comes detached). The trainer wraps
-            exactly this call, so that gradients are averaged over processes; it runs under autocast where the recipe
-            says so. What is trained are its parameters with ``requires_grad``. It draws nothing by chance except from
-            torch's own generator, which the trainer seeds for every batch.
+            (the only one that is differentiated: a term that is no part of it comes detached); the same names for all
+            batches of a phase. The trainer wraps exactly this call, so that gradients are averaged over processes; it
+            runs under autocast where the recipe says so. What is trained are its parameters with ``requires_grad``. It
+            draws nothing by chance except from torch's own generator, which the trainer seeds for every batch.
     """
 
     module: nn.Module
