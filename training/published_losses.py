@@ -71,13 +71,25 @@ def disparity_target(depth: Float32, measured: NDArray[np.bool_] | None = None) 
     return DisparityTarget(np.where(known, disparity, 0).astype(np.float32), float(low), float(high))
 
 
-def latent_loss(predicted: Tensor, target: Tensor, time: bool = True, power: int = 1) -> dict[str, Tensor]:
+def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of ``error``, each value counted ``weight`` times (it broadcasts); 0 where nothing counts."""
+    if weight is None:
+        return error.mean()
+    weight = weight.expand_as(error)
+    return (error * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def latent_loss(
+    predicted: Tensor, target: Tensor, time: bool = True, power: int = 1, weight: Tensor | None = None
+) -> dict[str, Tensor]:
     """The terms "mse", "time", "height", "width" and their weighted sum, "total".
 
     Args:
         predicted, target: (B, C, t, h, w) latents; an image has t = 1 and its "time" is 0.
         time: whether "time" enters the total; the published recipe has it.
         power: of the differences' errors before their mean: 1 as published, 2 squares them.
+        weight: (B, 1, t, h, w) of every latent cell, for completion; a difference counts as the lighter of its two
+            cells. None, as published: all alike.
 
     Raises:
         ValueError: the shapes differ.
@@ -85,10 +97,14 @@ def latent_loss(predicted: Tensor, target: Tensor, time: bool = True, power: int
     if predicted.shape != target.shape:  # they would broadcast into a loss of something else
         raise ValueError(f"predicted latents {tuple(predicted.shape)}, target {tuple(target.shape)}: must agree")
     error = predicted.float() - target.float()
-    terms = {"mse": error.square().mean()}
+    terms = {"mse": weighted_mean(error.square(), weight)}
     for name, axis in _AXES.items():
-        steps = error.diff(dim=axis)
-        terms[name] = steps.abs().pow(power).mean() if steps.numel() else error.new_zeros(())
+        steps, length = error.diff(dim=axis), error.shape[axis]
+        if length < 2:
+            terms[name] = error.new_zeros(())
+            continue
+        pair = None if weight is None else [weight.narrow(axis, start, length - 1) for start in (0, 1)]
+        terms[name] = weighted_mean(steps.abs().pow(power), torch.minimum(*pair) if pair else None)
     counted = [terms[name] for name in _AXES if time or name != "time"]
     terms["total"] = terms["mse"] + DIFFERENCES * torch.stack(counted).sum()
     return terms

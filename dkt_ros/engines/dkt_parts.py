@@ -62,10 +62,15 @@ def _checked(text: str, lora: Path, prompt: Path) -> tuple[Path, Path]:
             f"{lora}: by its name a LoRA for normals, and there is none for depth; normals alone are not enough: fetch "
             f"a depth LoRA, and put this one and the prompt embedding of 'normal' into {NORMALS_FOLDER}/"
         )
+    return lora, check_prompt(text, prompt)
+
+
+def check_prompt(text: str, prompt: Path) -> Path:
+    """``prompt``; raises CheckpointError if it is the embedding of another text."""
     found = identify(prompt).sizes["text"]
     if found != text:
         raise CheckpointError(
             f"{prompt}: the embedding of {found!r}, and {text!r} is needed here; make it with "
             f"'dkt models embed-prompt --text {text}'"
         )
-    return lora, prompt
+    return prompt

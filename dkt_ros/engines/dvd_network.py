@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from dkt_ros.engines.latent_stream import LatentStream
 from dkt_ros.engines.video_codecs import Codec
-from dkt_ros.engines.wan_transformer import FoldedTransformer
 from dkt_ros.frames import Clip, Frame
 
 
@@ -29,10 +28,18 @@ class Network(Protocol):
         ...
 
 
+class Transformer(Protocol):
+    """See ``FoldedTransformer``."""
+
+    def __call__(self, latents: Tensor, step: int) -> Tensor: ...
+
+    def to(self, device: Any) -> Any: ...
+
+
 class DvdNetwork:
     """A ``Network`` of codec and transformer; the transformer was folded at the one time of the single pass."""
 
-    def __init__(self, codec: Codec, transformer: FoldedTransformer) -> None:
+    def __init__(self, codec: Codec, transformer: Transformer) -> None:
         self.codec = codec
         self.transformer = transformer
         self._stream = LatentStream(codec)
@@ -55,7 +62,8 @@ class DvdNetwork:
         if not self._visits:
             return self.transformer(latents, 0)
         try:
-            return self.transformer.to(self.codec.device)(latents, 0)
+            answer: Tensor = self.transformer.to(self.codec.device)(latents, 0)
+            return answer
         finally:
             self.transformer.to("cpu")
 

@@ -80,6 +80,11 @@ class WanCodec(Codec):
         """A new stream of latents."""
         return DecoderStream(self, [None] * self._slots["decoder"])
 
+    def first_frame(self, latents: Tensor) -> Tensor:
+        """(B, z, t, h, w) -> (B, 3, 1, H, W): the frame of the first latent, with gradients to it, for training."""
+        memory: Memory = [None] * self._slots["decoder"]
+        return self.finish_video(self.decode_piece(self.prepare_latents(latents[:, :, :1]), memory, 0))
+
     def prepare_video(self, video: Tensor) -> Tensor:
         """As the encoder network wants it."""
         given = video.to(self.device, self.dtype)
