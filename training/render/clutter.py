@@ -88,13 +88,11 @@ def _ball(rng: Rng) -> Mesh:
     """Something round, as fruit is: an upright superellipse turned about z by way of stacked outlines."""
     radius = rng.uniform(0.025, 0.05)
     angle = np.linspace(-np.pi / 2, np.pi / 2, 14)[1:-1]
+    n = 4 * CORNER
     rings = [
-        np.column_stack(
-            [rounded_rectangle((r := radius * np.cos(a), r), r), np.full(4 * CORNER, radius + radius * np.sin(a))]
-        )
+        np.column_stack([rounded_rectangle((r := radius * np.cos(a), r), r), np.full(n, radius + radius * np.sin(a))])
         for a in angle
     ]
-    n = 4 * CORNER
     vertices = np.concatenate([*rings, [[0, 0, 0], [0, 0, 2 * radius]]])
     faces: list[tuple[int, ...]] = []
     for i in range(len(rings) - 1):

@@ -5,6 +5,7 @@ Metres, z up, faces counter-clockwise seen from outside.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,13 @@ def rounded_rectangle(half: ArrayLike, radius: float) -> Points:
     return np.concatenate(parts)
 
 
+def in_rounded_rectangle(point: ArrayLike, half: ArrayLike, radius: float) -> bool:
+    """Whether (2,) ``point`` lies in the rectangle of half extents ``half`` with corners of ``radius`` (0: sharp)."""
+    radius = max(radius, 0.0)
+    beyond = np.abs(np.asarray(point)) - (np.asarray(half, float) - radius)
+    return bool(np.linalg.norm(np.maximum(beyond, 0.0)) <= radius + 1e-12)
+
+
 def tub(half: ArrayLike, radius: float, profile: list[tuple[float, float]], skin: str) -> Mesh:
     """A surface around the z axis over a rounded rectangle: one ring per profile point, closed by a fan at both ends.
 
@@ -104,7 +112,7 @@ def _supported(profile: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """
     points = np.array(profile)
     made = [points[0]]
-    for a, b in zip(points, points[1:], strict=False):
+    for a, b in itertools.pairwise(points):
         if (length := float(np.linalg.norm(b - a))) > 0.008:
             made += [a + (b - a) * SUPPORT / length, b - (b - a) * SUPPORT / length]
         made.append(b)

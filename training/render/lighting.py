@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dkt_ros.training.render import geometry
 from dkt_ros.training.render.settings import FLOOR
 from dkt_ros.training.render.stage import place_mesh
-from dkt_ros.training.render.surfaces import draw_colour, draw_surface, emitter
+from dkt_ros.training.render.surfaces import draw_surface, emitter
+from dkt_ros.training.render.textures import draw_colour
 
 Rng = np.random.Generator
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +26,6 @@ FAR = 1e9
 
 #: A vessel full of liquid has six interfaces, and two of them may stand behind one another.
 BOUNCES = 12
-
-#: Set by who wants the work to end; the pass in progress then raises KeyboardInterrupt when it is done.
-interrupted = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -80,8 +76,6 @@ def render() -> Iterator[dict[str, Any]]:
         scene.render.filepath = os.path.join(folder, "f")
         with _quiet():
             bpy.ops.render.render(animation=True)
-        if interrupted.is_set():
-            raise KeyboardInterrupt
         for path in sorted(Path(folder).iterdir()):
             with OpenEXR.File(str(path), separate_channels=True) as file:
                 yield {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dkt_ros.training.render import physics
 from dkt_ros.training.render.bodies import make_body
-from dkt_ros.training.render.materials_library import TRANSPARENT
-from dkt_ros.training.render.objects import Asset, draw_object
+from dkt_ros.training.render.draws import draw_assets
+from dkt_ros.training.render.geometry import in_rounded_rectangle
+from dkt_ros.training.render.objects import Asset
 from dkt_ros.training.render.recipe import ObjectRecipe
 from dkt_ros.training.render.settings import Setting
 from dkt_ros.training.sequences import CLEAR_PLASTIC, MATERIAL_NAMES
@@ -85,25 +86,6 @@ def place_objects(rng: Rng, recipe: ObjectRecipe, setting: Setting) -> list[Item
     return items
 
 
-def draw_assets(rng: Rng, recipe: ObjectRecipe, headroom: float) -> list[Asset]:
-    """The objects of one scene, the required ones first; none higher than ``headroom`` metres. No bpy."""
-    count = int(rng.integers(recipe.count[0], recipe.count[1] + 1))
-    clear = int(np.ceil(count * rng.uniform(*recipe.transparent)))
-    choice = recipe.choice
-    wanted = [(replace(choice, families={name: 1.0}), None) for name in recipe.required_families]
-    wanted += [(replace(choice, materials={name: 1.0}), name) for name in recipe.required_materials]
-    assets: list[Asset] = []
-    for index in range(max(count, len(wanted))):
-        own, group = wanted[index] if index < len(wanted) else (choice, None)
-        transparent = index < clear or (group is not None and group in TRANSPARENT)
-        for _ in range(20):
-            asset = draw_object(rng, own, transparent)
-            if asset.height <= headroom:
-                assets.append(asset)
-                break
-    return assets
-
-
 def _stand(rng: Rng, recipe: ObjectRecipe, setting: Setting) -> list[Item]:
     """Put each object on a free place, upright, or leaning above it if it is to fall."""
     assets = draw_assets(rng, recipe, setting.headroom)
@@ -115,10 +97,10 @@ def _stand(rng: Rng, recipe: ObjectRecipe, setting: Setting) -> list[Item]:
     for number, asset in enumerate(assets, start=1):
         falls = rng.random() < chance and not asset.upright
         room = float(np.hypot(asset.radius, 0.5 * asset.height)) if falls else asset.radius
-        place, above = _free_place(rng, room, asset.radius, taken, reach, setting.free), 0.0
+        place, above = _free_place(rng, room, asset.radius, taken, reach, setting), 0.0
         if place is None and falls and setting.kind in ("bin", "sink"):
             # Poured on top of the others.
-            place, above = _free_place(rng, 0.0, room, [], reach, setting.free), rng.uniform(0.12, 0.3)
+            place, above = _free_place(rng, 0.0, room, [], reach, setting), rng.uniform(0.12, 0.3)
         if place is None:
             continue
         if above == 0.0:
@@ -143,10 +125,10 @@ def _free_place(
     radius: float,
     taken: list[tuple[NDArray[np.float64], float]],
     reach: float,
-    free: NDArray[np.float64],
+    setting: Setting,
 ) -> NDArray[np.float64] | None:
     """(2,) a place clear of all others and of the walls, or None after 80 tries; the circle of ``reach`` may grow."""
-    half = free - radius - CLEARANCE
+    half = setting.free - radius - CLEARANCE
     if (half < 0).any():
         return None
     for attempt in range(80):
@@ -156,6 +138,8 @@ def _free_place(
             place = rng.uniform(-half, half)
             if np.linalg.norm(place) > 1.6 * reach:
                 continue
+        if not in_rounded_rectangle(place, half, setting.corner - radius - CLEARANCE):
+            continue
         if all(np.linalg.norm(place - other) > room + far + CLEARANCE for other, far in taken):
             return place
     return None

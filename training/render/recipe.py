@@ -18,7 +18,7 @@ from dkt_ros.training.render.objects import FAMILIES, ObjectChoice
 RECIPES = Path(__file__).parent / "recipes"
 
 #: Version of the generator, raised whenever the same recipe and seed give another sequence than before.
-GENERATOR = 3
+GENERATOR = 4
 
 #: Everything that a recipe can give a weight to, besides the object families and material groups.
 SETTINGS = ("table", "tray", "bin", "shelf", "sink")

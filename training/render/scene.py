@@ -11,6 +11,7 @@ import numpy as np
 from dkt_ros.training.render import physics
 from dkt_ros.training.render.camera import Path, sees
 from dkt_ros.training.render.clutter import draw_clutter
+from dkt_ros.training.render.draws import draw_name
 from dkt_ros.training.render.geometry import Mesh, block
 from dkt_ros.training.render.lighting import Light, add_light
 from dkt_ros.training.render.paths import View, draw_path
@@ -56,12 +57,6 @@ class Scene:
             "light": {"kind": self.light.kind, **self.light.parameters},
             "camera": {"kind": self.path.kind, **self.path.parameters},
         }
-
-
-def draw_name(rng: Rng, weights: dict[str, float]) -> str:
-    """One of the names, as often as its weight says."""
-    share = np.array(list(weights.values()))
-    return str(rng.choice(list(weights), p=share / share.sum()))
 
 
 def build(rng: Rng, recipe: SceneRecipe) -> Scene:

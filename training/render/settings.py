@@ -24,7 +24,8 @@ class Setting:
     Attributes:
         kind: one of ``recipe.SETTINGS``.
         meshes: what is there.
-        free: (2,) half extents of the floor that objects may cover, metres; infinite on an open table.
+        free: (2,) half extents of the floor that objects may cover, metres.
+        corner: radius of that floor's corners, metres.
         floor: its height.
         headroom: greatest height of an object.
         elevation: least and greatest elevation of the camera, degrees, from which the floor is seen.
@@ -35,6 +36,7 @@ class Setting:
     kind: str
     meshes: tuple[Mesh, ...]
     free: NDArray[np.float64]
+    corner: float
     floor: float
     headroom: float
     elevation: tuple[float, float]
@@ -70,7 +72,7 @@ def table(rng: Rng) -> Setting:
     """An open table top."""
     meshes, half = _top(rng)
     parameters = {"top_x": half[0], "top_y": half[1]}
-    return Setting("table", tuple(meshes), half - 0.03, 0.0, 0.4, (18, 75), (0, 180), _rounded(parameters))
+    return Setting("table", tuple(meshes), half - 0.03, 0.0, 0.0, 0.4, (18, 75), (0, 180), _rounded(parameters))
 
 
 def _basin(half: NDArray[np.float64], corner: float, height: float, flare: float, wall: float, floor: float) -> Mesh:
@@ -93,9 +95,10 @@ def tray(rng: Rng) -> Setting:
     meshes, top = _top(rng)
     half = np.minimum(rng.uniform([0.15, 0.11], [0.24, 0.18]), top - 0.05)
     height, floor = rng.uniform(0.014, 0.035), rng.uniform(0.003, 0.006)
-    meshes.append(_basin(half, rng.uniform(0.005, 0.09), height, rng.uniform(0.0, 0.02), 0.004, floor))
+    corner = rng.uniform(0.005, 0.09)
+    meshes.append(_basin(half, corner, height, rng.uniform(0.0, 0.02), 0.004, floor))
     parameters = {"half_x": half[0], "half_y": half[1], "height": height, "top_x": top[0], "top_y": top[1]}
-    return Setting("tray", tuple(meshes), half - 0.008, floor, 0.4, (22, 75), (0, 180), _rounded(parameters))
+    return Setting("tray", tuple(meshes), half - 0.008, corner, floor, 0.4, (22, 75), (0, 180), _rounded(parameters))
 
 
 def bin_(rng: Rng) -> Setting:
@@ -103,12 +106,13 @@ def bin_(rng: Rng) -> Setting:
     meshes, top = _top(rng)
     half = rng.uniform([0.15, 0.12], [0.24, 0.18])
     height, floor = rng.uniform(0.05, 0.16), rng.uniform(0.003, 0.006)
-    meshes.append(_basin(half, rng.uniform(0.004, 0.04), height, rng.uniform(0.0, 0.02), 0.005, floor))
+    corner = rng.uniform(0.004, 0.04)
+    meshes.append(_basin(half, corner, height, rng.uniform(0.0, 0.02), 0.005, floor))
     # High enough to see the middle of the floor over the nearer wall.
     least = float(np.degrees(np.arctan2(height, 0.62 * half[1])))
     parameters = {"half_x": half[0], "half_y": half[1], "height": height, "top_x": top[0], "top_y": top[1]}
     return Setting(
-        "bin", tuple(meshes), half - 0.008, floor, 0.4, (max(least, 30.0), 80), (0, 180), _rounded(parameters)
+        "bin", tuple(meshes), half - 0.008, corner, floor, 0.4, (max(least, 30.0), 80), (0, 180), _rounded(parameters)
     )
 
 
@@ -132,7 +136,7 @@ def shelf(rng: Rng) -> Setting:
     greatest = float(np.degrees(np.arctan2(gap - 0.06, depth)))
     parameters = {"half_x": width, "half_y": depth, "gap": gap, "back": float(back)}
     return Setting(
-        "shelf", tuple(meshes), free, 0.0, gap - 0.03, (2, min(greatest, 38.0)), (-90, 38), _rounded(parameters)
+        "shelf", tuple(meshes), free, 0.0, 0.0, gap - 0.03, (2, min(greatest, 38.0)), (-90, 38), _rounded(parameters)
     )
 
 
@@ -162,7 +166,9 @@ def sink(rng: Rng) -> Setting:
     least = float(np.degrees(np.arctan2(deep, 0.7 * half[1])))
     parameters = {"half_x": half[0], "half_y": half[1], "depth": deep}
     free = half - max(fillet, 0.012)
-    return Setting("sink", tuple(meshes), free, 0.0, 0.4, (max(least, 38.0), 80), (-90, 60), _rounded(parameters))
+    return Setting(
+        "sink", tuple(meshes), free, corner, 0.0, 0.4, (max(least, 38.0), 80), (-90, 60), _rounded(parameters)
+    )
 
 
 def _open_above(basin: Mesh) -> Mesh:
