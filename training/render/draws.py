@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dkt_ros.training.render.materials_library import TRANSPARENT
-from dkt_ros.training.render.objects import Asset, draw_object
+from dkt_ros.training.render.objects import Asset, ObjectChoice, draw_object
 from dkt_ros.training.render.recipe import ObjectRecipe
 
 Rng = np.random.Generator
@@ -24,7 +24,9 @@ def draw_assets(rng: Rng, recipe: ObjectRecipe, headroom: float) -> list[Asset]:
     count = int(rng.integers(recipe.count[0], recipe.count[1] + 1))
     clear = int(np.ceil(count * rng.uniform(*recipe.transparent)))
     choice = recipe.choice
-    wanted = [(replace(choice, families={name: 1.0}), None) for name in recipe.required_families]
+    wanted: list[tuple[ObjectChoice, str | None]] = [
+        (replace(choice, families={name: 1.0}), None) for name in recipe.required_families
+    ]
     wanted += [(replace(choice, materials={name: 1.0}), name) for name in recipe.required_materials]
     assets: list[Asset] = []
     for index in range(max(count, len(wanted))):
