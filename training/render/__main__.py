@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dkt_ros.training.render.mesh_commands import add_commands
+
 if TYPE_CHECKING:
     from dkt_ros.training.render.crew import Crew
     from dkt_ros.training.render.job import Job
@@ -80,7 +82,10 @@ def _shard(text: str) -> object:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m dkt_ros.training.render", description=__doc__.partition(": ")[2])
+    p = argparse.ArgumentParser(
+        prog="python -m dkt_ros.training.render",
+        description="Data sets of scenes with glass on them: rendered with Blender, checked, looked at.",
+    )
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     dataset = commands.add_parser(
@@ -111,6 +116,8 @@ def parser() -> argparse.ArgumentParser:
         "depth compares with a real sensor's. Needs no Blender.",
     )  # fmt: skip
     validate.add_argument("folder", type=Path, metavar="DIR", help="with SSSSSS.tar files")
+    validate.set_defaults(run=_validate)
+    add_commands(commands)
     return p
 
 
@@ -118,14 +125,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     p = parser()
     options = p.parse_args(arguments)
-    if options.command == "validate":
-        from dkt_ros.training.render.checking import validate
-
-        return validate(options.folder)
+    if options.command != "dataset":
+        status: int = options.run(options)
+        return status
     given = [name for name in ("seed", "count", "size", "frames", "samples", "extend") if getattr(options, name)]
     if options.recipe is None and given:
         p.error(f"--{given[0]} belongs to a new job: give --recipe too, or leave it out to go on with the job of --out")
     return _dataset(options)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from dkt_ros.training.render.checking import validate
+
+    return validate(options.folder)
 
 
 def _dataset(options: argparse.Namespace) -> int:
@@ -173,6 +185,8 @@ def _wanted(options: argparse.Namespace) -> Job | None:
         recipe = replace(load_scene_recipe(options.recipe), **changes)
     except (ValueError, FileNotFoundError) as error:
         raise JobError(str(error)) from error
+    if recipe.objects.meshes:
+        print(recipe.objects.meshes.report, file=sys.stderr)
     return Job(recipe, FIRST if options.seed is None else options.seed, options.count or COUNT)
 
 

@@ -13,6 +13,9 @@ from dkt_ros.training.render.recipe import GENERATOR, SceneRecipe, recipe_from_c
 
 JOB_FILE = "job.json"
 
+#: Parts of the file that change no sequence (or stand for others that do).
+_NO_MATTER = {"digest", "recipe.name", "recipe.objects.meshes.folder"}
+
 
 class JobError(ValueError):
     """The job cannot be started or resumed; the message says why and what to do."""
@@ -102,10 +105,8 @@ def settle(folder: Path, wanted: Job | None, extend: bool = False) -> Job:
     if wanted is None:
         return present
     there, asked = _flat(present.content()), _flat(wanted.content())
-    differences = {key for key in there.keys() | asked.keys() if there.get(key) != asked.get(key)} - {
-        "digest",
-        "recipe.name",
-    }
+    differences = {key for key in there.keys() | asked.keys() if there.get(key) != asked.get(key)}
+    differences -= _NO_MATTER
     if extend and differences and differences <= {"seeds.first", "seeds.count"}:
         first = min(present.first, wanted.first)
         job = Job(present.recipe, first, max(present.seeds.stop, wanted.seeds.stop) - first)
