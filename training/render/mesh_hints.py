@@ -36,6 +36,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "ceramic": ("ceramic",),
     "ordinary": ("ordinary",),
 }
+#: What a model may answer instead; then ``hints.yaml`` counts.
+UNSURE = "unsure"
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 AXES = ("x", "y", "z", "-x", "-y", "-z")
 _KEYS = ("material", "height", "unit", "up", "weight")
@@ -68,7 +70,7 @@ class Hints:
 
     Attributes:
         default, files: of ``hints.yaml``, checked; file name -> its entry.
-        answers: of ``hints.model.yaml``: file name -> (word, SHA-256 of the file that was shown).
+        answers: of ``hints.model.yaml``: file name -> (word or ``UNSURE``, SHA-256 of the file that was shown).
     """
 
     default: dict[str, Any]
@@ -82,7 +84,7 @@ class Hints:
         if "unit" in own and "height" not in own:
             entry.pop("height", None)
         word, shown = self.answers.get(name, ("", ""))
-        if "material" not in own and word and shown == sha256:
+        if "material" not in own and word in WORDS and shown == sha256:
             entry["material"], told_by = word, MODEL_HINTS
         else:
             told_by = HINTS if "material" in own else f"{HINTS}, default" if "material" in self.default else ""
@@ -174,8 +176,8 @@ def _entry(where: str, value: Any) -> dict[str, Any]:
 
 def _answer(where: str, value: Any) -> tuple[str, str]:
     entry = _mapping(where, value)
-    if entry.get("material") not in WORDS:
-        raise ValueError(f"{where}: material is {entry.get('material')!r}; known: {', '.join(WORDS)}")
+    if entry.get("material") not in (*WORDS, UNSURE):
+        raise ValueError(f"{where}: material is {entry.get('material')!r}; known: {', '.join((*WORDS, UNSURE))}")
     return entry["material"], str(entry.get("sha256", ""))
 
 
