@@ -25,7 +25,7 @@ def draw_assets(rng: Rng, recipe: ObjectRecipe, headroom: float) -> list[Asset]:
     clear = int(np.ceil(count * rng.uniform(*recipe.transparent)))
     choice = recipe.choice
     wanted: list[tuple[ObjectChoice, str | None]] = [
-        (replace(choice, families={name: 1.0}), None) for name in recipe.required_families
+        (replace(choice, families={name: 1.0}, meshes=None), None) for name in recipe.required_families
     ]
     wanted += [(replace(choice, materials={name: 1.0}), name) for name in recipe.required_materials]
     assets: list[Asset] = []
