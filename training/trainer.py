@@ -101,14 +101,13 @@ class Trainer:
         row = {name: float(value) for name, value in terms.items()}
         shared = mean_over(self.accelerator, {**row, "stop": float(self.asked_to_stop)})
         self.stop = shared.pop("stop") > 0
-        return (
-            shared | {"gradient_norm": float(norm), "rate": rate} | ({"skipped": self.skipped} if self.skipped else {})
-        )
+        shared |= {"gradient_norm": float(norm), "rate": rate}
+        return shared | {"skipped": self.skipped} if self.skipped else shared
 
     def _differentiate(self) -> dict[str, Tensor]:
         """Gradients of the mean over the step's batches; returns the means of their terms."""
         self.task.module.zero_grad(set_to_none=True)
-        device, sums = self.accelerator.device, {}
+        device, sums = self.accelerator.device, dict[str, Tensor]()
         for slot in self._slots:
             batch = moved(self._drawer.take(self.step, slot), device)
             last = slot == self._slots[-1]
@@ -117,7 +116,8 @@ class Trainer:
                     terms = self._module(batch)
                 (terms["total"] / len(self._slots)).backward()
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() / len(self._slots)
+                share = value.detach() / len(self._slots)
+                sums[name] = sums[name] + share if name in sums else share
         return sums
 
     def _skip(self) -> None:

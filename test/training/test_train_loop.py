@@ -142,7 +142,7 @@ def test_under_autocast_parameters_and_optimiser_stay_float32(data, tmp_path):
     one = Trainer(parse_recipe({**QUIET, "precision": "bfloat16"}), data, tmp_path, cpu=True)
     exact = Trainer(parse_recipe(QUIET), data, tmp_path, cpu=True)
     rough, fine = one.advance(), exact.advance()
-    assert rough["total"] != fine["total"] and rough["total"] == pytest.approx(fine["total"], rel=0.02)
+    assert rough["total"] != fine["total"] and rough["total"] == pytest.approx(fine["total"], rel=0.1)
     tensors = [*weights(one).values(), *one._optimisers.state().values(), *one.average.values.values()]
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
 

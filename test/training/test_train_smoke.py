@@ -55,7 +55,7 @@ def test_a_recipe_runs_resumes_and_its_result_is_an_engine(name, data, tmp_path)
     assert config["recipe"] == {"name": name, "hash": recipe.hash} and config["steps"] == recipe.steps
     assert config["description"] and config["licence"] and config["clip_lengths"] and config["sequences"] == 2
     weights = (*base, tmp_path / "out" / WEIGHTS)
-    engine = load_engine(ENGINES[recipe.task], EngineOptions(weights=weights, device="cpu", precision="float32"))
+    engine = load_engine(ENGINES[recipe.task], EngineOptions(weights=weights, device="cpu"))
     recording = load_recording(sequence_path(data / "val", 9000))
     estimates = list(Perception(engine).run_recording(lambda: recording.frames[:1]))
     assert estimates[0].disparity.shape == recording.frames[0].rgb.shape[:2]
