@@ -100,7 +100,8 @@ def background(rng: np.random.Generator, clip: TrainingClip, objects: Sequence[M
 def _piece(rng: np.random.Generator, clip: TrainingClip) -> Mask:
     """(T, H, W): an ellipse around a point, cut to about the point's depth; the nearest of three random points.
 
-    Optical flow follows the point; what the flow brings must be near the piece's depth of the frame before.
+    Optical flow follows the point. Where that loses more than half of the piece, the ellipse goes to the nearby place
+    that holds most of the piece's depth.
     """
     height, width = clip.size
     places = np.stack([rng.integers(height, size=3), rng.integers(width, size=3)], axis=1)
@@ -109,17 +110,36 @@ def _piece(rng: np.random.Generator, clip: TrainingClip) -> Mask:
     at, distance = places[nearest].astype(np.float32), float(depths[nearest])
     tall, wide = rng.uniform(*PIECE, 2) * width
     band = float(rng.uniform(*BAND))
-    v, u = np.mgrid[:height, :width].astype(np.float32)
     piece = np.zeros(clip.depth.shape, bool)
     for t, depth in enumerate(clip.depth):
+        with np.errstate(invalid="ignore"):
+            alike = np.abs(depth / distance - 1) < band
+        before = at
         if t:
             at = _followed(clip.rgb[t - 1], clip.rgb[t], at, int(min(tall, wide)))
-        ellipse = ((v - at[0]) / tall) ** 2 + ((u - at[1]) / wide) ** 2 <= 1
-        with np.errstate(invalid="ignore"):
-            piece[t] = ellipse & (np.abs(depth / distance - 1) < band)
+        piece[t] = alike & _ellipse(clip.size, at, tall, wide)
+        if t and 2 * np.count_nonzero(piece[t]) < np.count_nonzero(piece[t - 1]):
+            at = _fullest(alike, before, tall, wide)
+            piece[t] = alike & _ellipse(clip.size, at, tall, wide)
         if piece[t].any():
             distance = float(np.median(depth[piece[t]]))
     return piece
+
+
+def _ellipse(size: tuple[int, int], at: Float32, tall: float, wide: float) -> Mask:
+    v, u = np.ogrid[: size[0], : size[1]]
+    inside: Mask = ((v - at[0]) / tall) ** 2 + ((u - at[1]) / wide) ** 2 <= 1
+    return inside
+
+
+def _fullest(alike: Mask, near: Float32, tall: float, wide: float) -> Float32:
+    """(v, u) of the ellipse's place, at most its own size away from ``near``, that holds most of ``alike``."""
+    window = 2 * int(wide) + 1, 2 * int(tall) + 1
+    held = cv2.boxFilter(alike.astype(np.float32), -1, window, borderType=cv2.BORDER_CONSTANT)
+    v, u = np.ogrid[: alike.shape[0], : alike.shape[1]]
+    away = ((v - near[0]) / tall) ** 2 + ((u - near[1]) / wide) ** 2
+    held = np.where(away <= 4, held - 0.01 * away, -1)
+    return np.array(np.unravel_index(int(held.argmax()), held.shape), np.float32)
 
 
 def _followed(before: np.ndarray, after: np.ndarray, at: Float32, reach: int) -> Float32:
