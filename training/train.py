@@ -23,8 +23,9 @@ import argparse
 import errno
 import signal
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dkt_ros.training.recipe import Recipe
@@ -59,7 +60,7 @@ def train(
         raise FileExistsError(f"{state}: a training stands here; add --resume to go on, or give another --out")
     trainer = Trainer(recipe, data, out, base, cpu)
     changed = trainer.load(state) if resume and state.exists() else []
-    with Journal(out, recipe, trainer.step, active=trainer.main) as journal, _stopping(trainer):
+    with Journal(out, recipe, trainer.step, active=trainer.main) as journal, _Stopping(trainer):
         if changed:
             journal.say(f"the recipe has changed since this run began: {', '.join(changed)}")
         while trainer.step < recipe.steps and not trainer.stop:
@@ -78,23 +79,21 @@ def train(
     return trainer
 
 
-class _stopping:
+class _Stopping:
     """While a run lasts, the first SIGINT or SIGTERM asks it to stop after its step, the second interrupts it."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        import threading
-
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._stop)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
         if self._trainer.asked_to_stop:
