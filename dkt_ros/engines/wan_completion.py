@@ -144,7 +144,8 @@ class WanCompletionEngine:
         self._check(clip, trust)
         (width, height), turned = self._working.size(clip.frames[0].size, self._size)
         with self._lock, torch.inference_mode():
-            continues = not clip.starts and any(frame is clip.frames[0] for frame in self._before)
+            joins = clip.overlap == 0 or any(frame is clip.frames[0] for frame in self._before)
+            continues = bool(self._before) and not clip.starts and joins
             before = self._limits if continues else None
             shared = (clip.overlap - 1) // self._codec.group + 1
             if not continues or clip.overlap % self._codec.group != 1 or shared > len(self._before):

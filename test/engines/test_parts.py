@@ -12,6 +12,7 @@ pytest.importorskip("diffusers")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from dkt_ros.engines.dkt_parts import find_dkt  # noqa: E402
 from dkt_ros.engines.headers import CheckpointError, conversion_command, converted  # noqa: E402
 from dkt_ros.engines.layouts import identify  # noqa: E402
 from dkt_ros.engines.parts import find_parts, pickles, weight_files  # noqa: E402
@@ -50,6 +51,43 @@ def test_a_file_is_a_folder_of_one(folder, tmp_path):
     assert find_parts(file, "dvd", optional=["codec"]) == {"dvd": [file], "codec": []}
     with pytest.raises(CheckpointError, match=r"lacks the codec.*Wan2.1_VAE.*Found: dit_tiny_reference"):
         find_parts(folder / "dit_tiny_reference.safetensors", "transformer", "codec")
+
+
+def test_of_several_places_the_last_that_has_a_part_gives_it(folder, tmp_path):
+    ours = tmp_path / "out" / "weights.safetensors"
+    ours.parent.mkdir()
+    shutil.copy(folder / "dit_tiny_lora.safetensors", ours)
+    found = find_parts((folder, ours), *ROLES)
+    assert found["lora"] == [ours] and found["transformer"] == [folder / "dit_tiny_reference.safetensors"]
+    assert find_parts((ours, folder), "lora")["lora"] == [folder / "dit_tiny_lora.safetensors"]
+    with pytest.raises(CheckpointError, match=r"dkt and .*weights.safetensors: it lacks the dvd"):
+        find_parts((folder, ours), "dvd")
+
+
+def test_adapters_of_our_own_training_are_parts_of_their_own(folder, tmp_path):
+    lora = load_file(folder / "dit_tiny_lora.safetensors")
+    dim = lora["blocks.0.self_attn.q.lora_A.default.weight"].shape[1]
+    first = {"patch_embedding.bias": torch.zeros(dim)}
+    for name, channels, config, role in (
+        ("normal", 0, '{"task": "dkt", "predicts": "normal"}', "normal lora"),
+        ("dvd", 0, '{"task": "dvd", "predicts": "depth"}', "dvd lora"),
+        ("dkt_c", 52, "{}", "dkt completion"),
+        ("dvd_c", 36, "{}", "dvd completion"),
+        ("odd", 40, "{}", "lora"),
+    ):
+        wide = {"patch_embedding.weight": torch.zeros(dim, channels, 1, 2, 2), **first} if channels else {}
+        save_file({**lora, **wide}, tmp_path / f"{name}.safetensors", metadata={"config": config})
+        layout = identify(tmp_path / f"{name}.safetensors")
+        assert layout.role == role, name
+        assert bool(layout.refusal) == (name == "odd"), name
+    parts, pairs = find_dkt((folder, tmp_path / "dkt_c.safetensors"))
+    assert pairs[0][0] == parts["dkt completion"] == tmp_path / "dkt_c.safetensors" and "lora" not in parts
+    with pytest.raises(CheckpointError, match=r"normal.safetensors: a LoRA for normals.*embed-prompt --text normal"):
+        find_dkt((folder, tmp_path / "normal.safetensors"))
+    narrow = {**lora, **first, "patch_embedding.weight": torch.zeros(dim, 52, 1, 1, 1)}
+    save_file(narrow, tmp_path / "narrow.safetensors")
+    with pytest.raises(CheckpointError, match=r"its first layer is .*the base that it was trained on"):
+        find_dkt((folder, tmp_path / "narrow.safetensors"))
 
 
 def test_hidden_files_and_what_is_for_normals_are_left_out(folder):

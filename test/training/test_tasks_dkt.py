@@ -116,8 +116,8 @@ def test_a_saved_result_answers_as_the_task_in_training_and_in_the_path(tmp_path
     # Merged into the base, the adapters' products are rounded once more; five steps follow one another.
     np.testing.assert_allclose(engine.predict(clip).disparity, task.engine().predict(clip).disparity, rtol=0, atol=2e-4)
     assert "trained by recipe dkt on ours" in engine.card.description
-    seen = [estimate for frame in clip.frames for estimate in Perception(engine).add(frame)]
-    assert all(np.isfinite(estimate.disparity).all() for estimate in seen)
+    seen = Perception(engine).process(clip)
+    assert len(seen) == 5 and all(np.isfinite(estimate.disparity).all() for estimate in seen)
 
 
 def test_a_result_for_normals_gives_the_engine_normals(tmp_path):

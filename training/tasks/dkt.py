@@ -56,7 +56,8 @@ class Dkt(WanTask):
         dtype = torch.bfloat16 if setup.recipe.precision == "bfloat16" else torch.float32
         parts, start = training_parts(setup, self.predicts, completes)
         transformer: Any = load_transformer(parts["transformer"], [], dtype, setup.device)
-        codec = WanCodec(load_codec(parts["codec"], dtype, setup.device), setup.device, dtype, limit=LIMIT)
+        vae = load_codec(parts["codec"], dtype, setup.device)
+        codec = WanCodec(vae, setup.device, dtype, limit=LIMIT if completes else 1.0)
         self.text = load_prompt(parts["prompt"], transformer.config.text_dim)
         # One token of zeros says what the published 257 say.
         self.image = torch.zeros(1, transformer.config.image_dim)
@@ -129,10 +130,8 @@ def training_parts(setup: Setup, predicts: str, completes: bool) -> tuple[dict[s
                 f"{where[0]}: needs a folder {NORMALS_FOLDER}/ with the embedding of 'normal'; make it with "
                 "'dkt models embed-prompt --text normal'"
             )
-        found = {
-            **find_parts(told, optional=("normal lora", "lora")),
-            **{k: v for k, v in found.items() if k != "lora"},
-        }
+        below = find_parts(told, optional=("normal lora", "lora"))
+        found |= {"lora": below["lora"], "normal lora": found["normal lora"] or below["normal lora"]}
         wanted = ("normal lora", "lora")
     prompt = check_prompt(predicts, find_parts(told, "prompt")["prompt"][0])
     start = next((found[role][0] for role in wanted if found[role]), None)

@@ -55,7 +55,7 @@ class Dvd(WanTask):
         self.denoise_step = dvd.denoise_step
         self.own_base = "dvd" in parts
         assert dvd.codec is not None
-        codec = WanCodec(dvd.codec, setup.device, dtype, limit=LIMIT)
+        codec = WanCodec(dvd.codec, setup.device, dtype, limit=LIMIT if completes else 1.0)
         super().__init__(setup, dvd.transformer, codec, start, completes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
