@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dkt_ros.training.render.assets_body import body
 from dkt_ros.training.render.assets_families import VESSELS
+from dkt_ros.training.render.assets_filling import label, liquid
 from dkt_ros.training.render.assets_mesh import Mesh, joined
 from dkt_ros.training.render.assets_solids import SOLIDS
-from dkt_ros.training.render.assets_vessel import Handle, Relief, Section, Vessel, body, hollow, label, liquid
+from dkt_ros.training.render.assets_vessel import Handle, Relief, Section, Vessel, hollow
 from dkt_ros.training.render.materials_library import GROUPS, OPAQUE, TRANSPARENT
 from dkt_ros.training.render.objects import FAMILIES, ONLY, Asset, ObjectChoice, Part, checked, draw_object
 from dkt_ros.training.sequences import CLEAR_PLASTIC, LIQUID, ORDINARY

@@ -36,7 +36,7 @@ KINDS = {
     "frosted_glass": {GLASS},
     "ribbed_glass": {GLASS},
     "clear_plastic": {CLEAR_PLASTIC},
-    "cloosey_plastic": {CLEAR_PLASTIC},
+    "cloudy_plastic": {CLEAR_PLASTIC},
     "polished_metal": {METAL},
     "brushed_metal": {METAL},
     "coloured_metal": {METAL},
@@ -86,7 +86,7 @@ def test_groups_are_what_their_names_say() -> None:
     assert min(s.number("roughness") for s in drawn["frosted_glass"]) >= 0.15
     assert all("relief" in s.parameters for s in drawn["ribbed_glass"])
     assert max(s.number("roughness") for s in drawn["clear_plastic"]) <= 0.1
-    assert max(s.number("transmission") for s in drawn["cloosey_plastic"]) < 0.98
+    assert max(s.number("transmission") for s in drawn["cloudy_plastic"]) < 0.98
     assert max(s.number("roughness") for s in drawn["polished_metal"]) < 0.2
     assert min(s.number("roughness") for s in drawn["brushed_metal"]) >= 0.2
     assert all(s.number("coat") >= 0.5 for s in drawn["ceramic"] if s.name != "unglazed clay")
@@ -124,7 +124,8 @@ BODIES = """
 import json
 import bpy, numpy as np
 from dkt_ros.training.render.assets_families import VESSELS
-from dkt_ros.training.render.assets_vessel import body, liquid
+from dkt_ros.training.render.assets_body import body
+from dkt_ros.training.render.assets_filling import liquid
 from dkt_ros.training.render.bodies import make_body
 from dkt_ros.training.render.materials_library import LIBRARY, LIQUIDS, named, specify
 from dkt_ros.training.render.materials import shaded

@@ -86,6 +86,11 @@ def joined(*meshes: Mesh) -> Mesh:
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
+def around(columns: int) -> Float64:
+    """(columns,) equally spaced angles from 0, radians."""
+    return np.asarray(np.arange(columns) * (2 * np.pi / columns), np.float64)
+
+
 def quads(rows: int, columns: int) -> NDArray[np.int64]:
     """(rows - 1, columns, 4) faces of a grid of vertices that closes on itself along its columns."""
     low = np.arange(rows - 1)[:, None] * columns + np.arange(columns)
@@ -105,7 +110,7 @@ def turned(radii: Float64, heights: Float64, bottom: float, top: float) -> Mesh:
         Vertex ``row * S + column`` is the grid's; the two on the axis come last.
     """
     rows, columns = radii.shape
-    angle = np.arange(columns) * (2 * np.pi / columns)
+    angle = around(columns)
     z = np.broadcast_to(heights.reshape(rows, -1), radii.shape)
     grid = np.stack([radii * np.cos(angle), radii * np.sin(angle), z], -1).reshape(-1, 3)
     return capped(grid, rows, columns, np.array([[0, 0, bottom], [0, 0, top]], float))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dkt_ros.training.render.assets_mesh import Float64, Mesh, Rng, capped, finer, smooth, turned
+from dkt_ros.training.render.assets_mesh import Float64, Mesh, Rng, around, capped, finer, smooth, turned
 from dkt_ros.training.render.assets_vessel import Section, Vessel, drawn
 
 COLUMNS = 64
@@ -28,14 +28,15 @@ class Solid:
 
 def _solid(family: str, body: Mesh, numbers: dict[str, float], lid: Mesh | None = None, **words: str) -> Solid:
     parameters: dict[str, float | str] = {name: round(float(value), 5) for name, value in numbers.items()}
-    return Solid(family, body, lid, parameters | words)
+    parameters.update(words)
+    return Solid(family, body, lid, parameters)
 
 
 def _lathed(line: list[tuple[float, float]] | Float64, section: Section | None = None, columns: int = COLUMNS) -> Mesh:
     """A solid of revolution from an outline that starts and ends on the axis."""
     outline = np.asarray(line, float)
     middle = finer(outline[1:-1], 0.005)
-    angle = np.arange(columns) * (2 * np.pi / columns)
+    angle = around(columns)
     radii = middle[:, :1] * (section or Section()).factor(angle, middle[:, 1])
     return turned(radii, middle[:, 1], float(outline[0, 1]), float(outline[-1, 1]))
 

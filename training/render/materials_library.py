@@ -1,81 +1,40 @@
-"""The material library: named substances with ranges of physical parameters, and a draw from them. No bpy here.
+"""The material library: at least thirty named substances in eleven groups, and liquids. No bpy here.
 
-Sources of the numbers: indices of refraction and base reflectances of metals are the usual tabulated values at
-590 nm and in linear sRGB; absorption is per metre of path in linear red, green and blue (Beer-Lambert: what is left
-after d metres is exp(-a d)); roughness is Cycles' (the square root of GGX alpha).
+Indices of refraction (at 590 nm) and base reflectances of metals (linear sRGB) are the usual tabulated values;
+absorptions are chosen so that 3 to 10 mm look like the thing named.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from dkt_ros.training.render.materials_spec import (
+    GROUPS,
+    OPAQUE,
+    TRANSPARENT,
+    Colour,
+    MaterialSpec,
+    Span,
+    Substance,
+    specify,
+)
 from dkt_ros.training.sequences import CERAMIC, CLEAR_PLASTIC, GLASS, LIQUID, METAL, ORDINARY
 
+__all__ = [
+    "GROUPS",
+    "LIBRARY",
+    "LIQUIDS",
+    "OPAQUE",
+    "TRANSPARENT",
+    "MaterialSpec",
+    "Substance",
+    "draw_liquid",
+    "draw_material",
+    "named",
+    "specify",
+]
+
 Rng = np.random.Generator
-Span = tuple[float, float]
-Colour = tuple[float, float, float]
-Value = float | str | tuple[float, ...]
-
-#: Groups that objects are drawn from; liquids are drawn apart.
-TRANSPARENT = ("clear_glass", "tinted_glass", "frosted_glass", "ribbed_glass", "clear_plastic", "cloudy_plastic")
-OPAQUE = ("polished_metal", "brushed_metal", "coloured_metal", "ceramic", "ordinary")
-GROUPS = (*TRANSPARENT, *OPAQUE)
-
-
-@dataclass(frozen=True)
-class Substance:
-    """One entry of the library; a pair is the range of a uniform draw.
-
-    Attributes:
-        name, group, kind: kind is the material code of the sequences.
-        ior: index of refraction (of the coat or the dielectric; without meaning for metals).
-        roughness: 0 polished to 1 matt.
-        transmission: share of the light that a wall lets through refracted; the rest is scattered as from ``colour``.
-        absorption: per metre in red, green and blue, times a drawn ``strength``.
-        colour: base reflectance in linear red, green and blue; None: any colour.
-        jitter: relative standard deviation of each channel of ``colour``.
-        anisotropy, coat, sheen: of Cycles' Principled shader, 0 to 1.
-        patterns: probability of a second colour in a pattern.
-        reliefs: patterns of true geometry, for ribbed glass.
-    """
-
-    name: str
-    group: str
-    kind: int
-    ior: Span = (1.5, 1.5)
-    roughness: Span = (0.0, 0.0)
-    transmission: Span = (0.0, 0.0)
-    absorption: Colour = (0.0, 0.0, 0.0)
-    strength: Span = (1.0, 1.0)
-    colour: Colour | None = (1.0, 1.0, 1.0)
-    jitter: float = 0.0
-    anisotropy: Span = (0.0, 0.0)
-    coat: Span = (0.0, 0.0)
-    sheen: Span = (0.0, 0.0)
-    patterns: float = 0.0
-    reliefs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class MaterialSpec:
-    """A drawn material; ``parameters`` are numbers, words and tuples that JSON can hold."""
-
-    name: str
-    group: str
-    kind: int
-    parameters: dict[str, Value]
-
-    def number(self, name: str) -> float:
-        value = self.parameters[name]
-        assert isinstance(value, float)
-        return value
-
-    def colour(self, name: str) -> Colour:
-        value = self.parameters[name]
-        assert isinstance(value, tuple)
-        return value[0], value[1], value[2]
 
 
 def _glass(
@@ -90,6 +49,11 @@ def _plastic(
 ) -> Substance:
     full = {"roughness": rough, "transmission": through, "absorption": absorption, "strength": (0.3, 2.0)} | more
     return Substance(name, group, CLEAR_PLASTIC, ior=ior, **full)  # type: ignore[arg-type]
+
+
+def _cloudy(name: str, ior: Span, rough: Span, through: Span, colour: Colour, jitter: float) -> Substance:
+    pale = (2.0, 2.0, 2.4)
+    return _plastic(name, "cloudy_plastic", ior, rough, through, pale, colour=colour, jitter=jitter)
 
 
 def _metal(name: str, group: str, colour: Colour, rough: Span, anisotropy: Span = (0.0, 0.0)) -> Substance:
@@ -131,46 +95,10 @@ LIBRARY: tuple[Substance, ...] = (
     _plastic("polycarbonate", "clear_plastic", (1.58, 1.59), (0.0, 0.08), (0.97, 1.0), (2.0, 2.0, 6.0)),
     _plastic("polystyrene", "clear_plastic", (1.585, 1.595), (0.02, 0.1), (0.95, 1.0), (2.0, 2.0, 4.0)),
     _plastic("tinted acrylic", "clear_plastic", (1.488, 1.495), (0.0, 0.05), (0.97, 1.0), (150.0, 100.0, 60.0)),
-    _plastic(
-        "polypropylene",
-        "cloudy_plastic",
-        (1.49, 1.5),
-        (0.12, 0.3),
-        (0.78, 0.94),
-        (2.0, 2.0, 2.4),
-        colour=(0.86, 0.86, 0.84),
-        jitter=0.06,
-    ),
-    _plastic(
-        "HDPE",
-        "cloudy_plastic",
-        (1.53, 1.545),
-        (0.25, 0.42),
-        (0.6, 0.8),
-        (2.0, 2.0, 2.4),
-        colour=(0.85, 0.84, 0.8),
-        jitter=0.08,
-    ),
-    _plastic(
-        "milky plastic",
-        "cloudy_plastic",
-        (1.49, 1.55),
-        (0.08, 0.35),
-        (0.55, 0.8),
-        (2.0, 2.0, 2.4),
-        colour=(0.8, 0.78, 0.74),
-        jitter=0.3,
-    ),
-    _plastic(
-        "silicone",
-        "cloudy_plastic",
-        (1.4, 1.43),
-        (0.15, 0.35),
-        (0.72, 0.92),
-        (2.0, 2.0, 2.4),
-        colour=(0.82, 0.82, 0.8),
-        jitter=0.2,
-    ),
+    _cloudy("polypropylene", (1.49, 1.5), (0.08, 0.24), (0.86, 0.97), (0.86, 0.86, 0.84), 0.06),
+    _cloudy("HDPE", (1.53, 1.545), (0.2, 0.35), (0.72, 0.88), (0.85, 0.84, 0.8), 0.08),
+    _cloudy("milky plastic", (1.49, 1.55), (0.06, 0.25), (0.68, 0.9), (0.8, 0.78, 0.74), 0.3),
+    _cloudy("silicone", (1.4, 1.43), (0.12, 0.3), (0.8, 0.95), (0.82, 0.82, 0.8), 0.2),
     _metal("polished steel", "polished_metal", (0.66, 0.65, 0.63), (0.03, 0.15)),
     _metal("polished aluminium", "polished_metal", (0.91, 0.92, 0.92), (0.04, 0.18)),
     _metal("chrome", "polished_metal", (0.55, 0.56, 0.56), (0.0, 0.06)),
@@ -269,45 +197,3 @@ def _one_of(rng: Rng, group: str, entries: tuple[Substance, ...]) -> Substance:
     if not members:
         raise ValueError(f"no material group {group!r}; known: {', '.join(GROUPS)}")
     return members[rng.integers(len(members))]
-
-
-def any_colour(rng: Rng, low: float = 0.03, high: float = 0.88) -> Colour:
-    """Linear; brightness log-uniform, saturation anything from grey to strong."""
-    value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    tone = rng.random(3)
-    tone /= tone.max()
-    saturation = rng.random()
-    red, green, blue = (float(v) for v in value * (1 - saturation + saturation * tone))
-    return red, green, blue
-
-
-def specify(rng: Rng, substance: Substance) -> MaterialSpec:
-    """Draw the parameters of one substance."""
-    strength = rng.uniform(*substance.strength)
-    if substance.colour is None:
-        colour = any_colour(rng)
-    else:
-        varied = np.clip(np.array(substance.colour) * (1 + substance.jitter * rng.standard_normal(3) / 2), 0.005, 1)
-        colour = _rounded(varied)
-    parameters: dict[str, Value] = {
-        "ior": round(float(rng.uniform(*substance.ior)), 4),
-        "roughness": round(float(rng.uniform(*substance.roughness)), 4),
-        "transmission": round(float(rng.uniform(*substance.transmission)), 4),
-        "absorption": _rounded(strength * np.array(substance.absorption)),
-        "colour": _rounded(np.array(colour)),
-        "anisotropy": round(float(rng.uniform(*substance.anisotropy)), 4),
-        "coat": round(float(rng.uniform(*substance.coat)), 4),
-        "sheen": round(float(rng.uniform(*substance.sheen)), 4),
-    }
-    if rng.random() < substance.patterns:
-        parameters |= {"second_colour": _rounded(np.array(any_colour(rng))), "pattern_seed": float(rng.integers(2**31))}
-    if substance.reliefs:
-        parameters["relief"] = str(rng.choice(substance.reliefs))
-        parameters["ribs"] = float(rng.integers(10, 33))
-        parameters["rib_depth"] = round(float(rng.uniform(0.0006, 0.002)), 5)
-    return MaterialSpec(substance.name, substance.group, substance.kind, parameters)
-
-
-def _rounded(values: np.ndarray) -> Colour:
-    red, green, blue = (round(float(v), 4) for v in values)
-    return red, green, blue

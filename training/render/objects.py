@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dkt_ros.training.render import assets_solids as solids
+from dkt_ros.training.render.assets_body import body
 from dkt_ros.training.render.assets_families import VESSELS
+from dkt_ros.training.render.assets_filling import label, liquid
 from dkt_ros.training.render.assets_mesh import Mesh
 from dkt_ros.training.render.assets_solids import SOLIDS, Solid
-from dkt_ros.training.render.assets_vessel import Relief, Vessel, body, label, liquid
+from dkt_ros.training.render.assets_vessel import Relief, Vessel
 from dkt_ros.training.render.materials_library import (
     GROUPS,
     TRANSPARENT,
