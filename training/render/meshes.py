@@ -158,7 +158,7 @@ def meshes_of_recipe(value: Any, beside: Path, materials: Mapping[str, float]) -
     if isinstance(value, dict) and "files" in value:
         return mesh_folder_from_content(value)
     chosen = {"folder": value} if isinstance(value, str) else value
-    if not isinstance(chosen, dict) or not isinstance(chosen.get("folder"), str) or set(chosen) > {"folder", "weight"}:
+    if not isinstance(chosen, dict) or not isinstance(chosen.get("folder"), str) or set(chosen) - {"folder", "weight"}:
         raise ValueError(f"objects.meshes is {value!r}, must be a folder, or {{folder: FOLDER, weight: NUMBER}}")
     weight = chosen.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < np.inf:
