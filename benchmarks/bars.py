@@ -32,8 +32,8 @@ from dkt_ros.perception import Perception, PerceptionSettings
 
 BLIND, TRUSTING, ONE_FRAME = "without sensor depth", "without trust", "without video (one frame a clip)"
 BARS = (
-    "C glass REL at most 0.35 of the raw sensor's where that returns something and 0.5 of the best classical fill's;"
-    " blind B glass d1.25 of 85 % or more; median normals error on glass under 15 degrees; seam under 1.5"
+    "of sensor at most 0.35, of fill at most 0.5; blind B glass d1.25 at least 85 %; normals under 15 degrees;"
+    " seam under 1.5"
 )
 #: title, key of ``numbers``, factor, format
 COLUMNS = (
@@ -46,13 +46,14 @@ COLUMNS = (
     ("normals", "normals_median_deg", 1, ".1f"),
     ("seam", "seam", 1, ".2f"),
 )
-LEGEND = f"""C glass REL: relative error on glass, clear plastic and liquid in the path's own metres, %. of sensor: ours over
-the raw sensor's where that returns something. of fill: ours over the best classical fill's, all such pixels. B glass
-d1.25: share of those pixels within a factor 1.25 after one fit to the truth a video, %; "blind" below means the row
-"{BLIND}".
-normals: median angle on glass, degrees. seam: mean change of the log depth error from the last frame
-of a clip to the first new one of the next, over the same between frames inside a clip. Mean over the sequences.
-Bars: {BARS}."""
+LEGEND = f"""\
+C glass REL: relative error on glass, clear plastic and liquid in the path's own metres, %.
+of sensor: ours over the raw sensor's, where that returns something. of fill: ours over the best classical fill's.
+B glass d1.25: share of the glass within a factor 1.25 after one fit to the truth a video, %.
+normals: median angle on glass, degrees.
+seam: mean change of the log depth error from the last frame of a clip to the first new one of the next, over the same
+between frames inside a clip.
+Everything is the mean over the sequences. Bars ("blind" is the row "{BLIND}"): {BARS}."""
 
 
 @dataclass(frozen=True)
