@@ -8,12 +8,12 @@ from dkt_ros.frames import Intrinsics
 from dkt_ros.training.render.sensor import simulate_depth_sensor
 from dkt_ros.training.sequences import GLASS, ORDINARY, SURROUNDINGS, Sequence
 
-FX = 130.0
+FX = 104.0
 #: Centre and radius (metres, world with z up) and material of the balls.
 BALLS = (((-0.09, 0.0, 0.06), 0.06, GLASS), ((0.1, 0.05, 0.05), 0.05, ORDINARY))
 
 
-def sequence(frames: int = 5, width: int = 160, height: int = 96) -> Sequence:
+def sequence(frames: int = 4, width: int = 128, height: int = 76) -> Sequence:
     """The camera goes 20 degrees around the balls at 0.6 m, looking down by about 35 degrees."""
     camera = Intrinsics(FX, FX, (width - 1) / 2, (height - 1) / 2, width, height)
     u, v = np.meshgrid(np.arange(width), np.arange(height))

@@ -116,7 +116,7 @@ MISTAKES: dict[str, tuple[Callable[[Sequence], Sequence], set[str]]] = {
         {"drawn sensor holes"},
     ),
     "bad stereo": (
-        lambda s: replace(s, stereo_depth=np.where(np.arange(160) % 4, np.nan, s.sensor_depth).astype(np.float32)),
+        lambda s: replace(s, stereo_depth=np.where(np.arange(128) % 4, np.nan, s.sensor_depth).astype(np.float32)),
         {"rendered stereo other holes"},
     ),
     "no glass": (

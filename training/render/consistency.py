@@ -21,6 +21,9 @@ VIEWS, PIXELS = 4, 40_000
 #: A plane is a connected piece of the surroundings of at least this share of the picture, whose normals, each
 #: component, differ by less than ``SAME_NORMAL`` (files keep normals in steps of 1/127).
 LEAST_PLANE, SAME_NORMAL = 0.015, 0.012
+#: Relative bends of 1/z between neighbours: more than ``CREASE`` is an edge. Pieces of planes end at ``STEP`` already,
+#: the height of a book's cover above the table, which has the same normal.
+CREASE, STEP = 0.02, 0.002
 
 
 def spread_frames(count: int) -> list[int]:
@@ -55,7 +58,7 @@ def _flat_pieces(sequence: Sequence, frame: int) -> list[NDArray[np.bool_]]:
     usable = (sequence.material[frame] == SURROUNDINGS) & np.isfinite(depth)
     filled = np.nan_to_num(normals)
     varies = np.stack([cv2.morphologyEx(filled[..., axis], cv2.MORPH_GRADIENT, window) for axis in range(3)], -1)
-    flat = cv2.erode(usable.astype(np.uint8), window) & (varies.max(-1) < SAME_NORMAL) & ~_creased(depth)
+    flat = cv2.erode(usable.astype(np.uint8), window) & (varies.max(-1) < SAME_NORMAL) & ~_creased(depth, STEP)
     count, labels = cv2.connectedComponents(flat.astype(np.uint8), connectivity=4)
     pieces = [labels == number for number in range(1, count)]
     return [
@@ -65,13 +68,13 @@ def _flat_pieces(sequence: Sequence, frame: int) -> list[NDArray[np.bool_]]:
     ]
 
 
-def _creased(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where 1/z bends or jumps between neighbours by more than 2 % of itself, NaN included."""
+def _creased(depth: NDArray[np.float32], share: float = CREASE) -> NDArray[np.bool_]:
+    """Where 1/z bends or jumps between neighbours by more than ``share`` of itself, NaN included."""
     inverse = np.nan_to_num(1 / depth)
     bend = np.zeros(depth.shape, np.float32)
     bend[1:-1] = np.abs(inverse[2:] - 2 * inverse[1:-1] + inverse[:-2])
     bend[:, 1:-1] = np.maximum(bend[:, 1:-1], np.abs(inverse[:, 2:] - 2 * inverse[:, 1:-1] + inverse[:, :-2]))
-    return ~(bend < 0.02 * inverse)
+    return ~(bend < share * inverse)
 
 
 def normal_angles(sequence: Sequence, where: NDArray[np.bool_]) -> Float64:
