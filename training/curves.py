@@ -35,7 +35,11 @@ def draw_curves(log: Log, path: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    validated = {name.removeprefix("val_"): points for name, points in log.items() if name.startswith("val_")}
+    validated = {
+        name.removeprefix("val_"): points
+        for name, points in log.items()
+        if name.startswith("val_") and not name.endswith(".unscored")
+    }
     errors = {n: p for n, p in validated.items() if n.endswith(".rel")}
     shares = {n: p for n, p in validated.items() if "delta" in n}
     angles = {n: p for n, p in validated.items() if n.endswith("_deg")}

@@ -165,9 +165,9 @@ class Trainer:
 
     def _joined(self, outcome: Outcome) -> Outcome:
         """The sums of all processes; the pictures stay one's own."""
-        both = torch.stack([outcome.total, outcome.count]).float().to(self.accelerator.device)
-        total, count = self.accelerator.reduce(both, "sum").double().cpu()
-        return Outcome(total, count, outcome.seen)
+        both = torch.stack([outcome.total, outcome.count, outcome.asked]).float().to(self.accelerator.device)
+        total, count, asked = self.accelerator.reduce(both, "sum").double().cpu()
+        return Outcome(total, count, asked, outcome.seen)
 
     def save(self) -> None:
         """Write the averaged weights for the engine, and everything that ``load`` needs to go on."""
@@ -193,11 +193,10 @@ class Trainer:
             FileNotFoundError, CheckpointError: there is none, it is damaged, or of another network.
         """
         tensors, config = load_weights(path)
-        for prefix, own in (
-            ("model.", {n: p.data for n, p in self.trainable.items()}),
-            ("average.", self.average.values),
-        ):
-            _fill(own, _under(tensors, prefix), path)
+        trained = _under(tensors, "model.")
+        _fill({name: p.data for name, p in self.trainable.items()}, trained, path)
+        if self.average.values:  # a run without averages may go on with some
+            _fill(self.average.values, _under(tensors, "average.") or trained, path)
         self.task.load_state(_under(tensors, "task."))
         self._optimisers.load_state(tensors, path)
         self.step, self.skipped = int(config["steps"]), int(config["skipped"])

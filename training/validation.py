@@ -2,7 +2,7 @@
 
 Numbers are named ``PROTOCOL.REGION.NUMBER`` as in ``evaluation/protocols.py``: ``C.transparent.rel`` are the path's own
 metres on glass and clear plastic, ``B.transparent.delta_1_25`` is after the fit to the truth. With ``blind.`` in front
-the sensor was taken away. Each is the mean over the sequences that have it.
+the sensor was taken away. Each is the mean over the sequences that have it; how many have not is counted.
 """
 
 from __future__ import annotations
@@ -51,14 +51,23 @@ class Seen:
 
 @dataclass
 class Outcome:
-    """Sums over sequences, so that processes can add theirs up: ``total`` and ``count`` are (len(NUMBERS),) float64."""
+    """Sums over sequences, so that processes can add theirs up; each (len(NUMBERS),) float64.
+
+    Attributes:
+        total: of the numbers.
+        count: of the sequences that have the number.
+        asked: of all sequences.
+        seen: some, for pictures.
+    """
 
     total: torch.Tensor = field(default_factory=lambda: torch.zeros(len(NUMBERS), dtype=torch.float64))
     count: torch.Tensor = field(default_factory=lambda: torch.zeros(len(NUMBERS), dtype=torch.float64))
+    asked: torch.Tensor = field(default_factory=lambda: torch.zeros(len(NUMBERS), dtype=torch.float64))
     seen: list[Seen] = field(default_factory=list)
 
     def add(self, numbers: dict[str, float | None]) -> None:
-        """One sequence's numbers; None or not finite is left out of the mean."""
+        """One sequence's numbers; None or not finite is left out of the mean, and counted."""
+        self.asked += 1
         for index, name in enumerate(NUMBERS):
             value = numbers.get(name)
             if value is not None and np.isfinite(value):
@@ -66,12 +75,17 @@ class Outcome:
                 self.count[index] += 1
 
     def means(self) -> dict[str, float]:
-        """By name; without those that no sequence had."""
-        return {
-            name: float(total / count)
-            for name, total, count in zip(NUMBERS, self.total, self.count, strict=True)
-            if count
-        }
+        """By name, without those that no sequence had; and under "NAME.unscored" how many had not, if any.
+
+        A sequence has no number where it has no such pixels, or where a fit was refused (near and far swapped).
+        """
+        means = {}
+        for name, total, count, asked in zip(NUMBERS, self.total, self.count, self.asked, strict=True):
+            if count:
+                means[name] = float(total / count)
+            if asked > count:
+                means[f"{name}.unscored"] = float(asked - count)
+        return means
 
 
 class Validator:

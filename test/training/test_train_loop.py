@@ -230,11 +230,17 @@ def test_a_batch_is_moved_whatever_it_is_made_of(data, tmp_path):
 # --- validation and curves
 
 
-def test_only_what_a_sequence_has_enters_the_mean():
+def test_only_what_a_sequence_has_enters_the_mean_and_the_rest_is_counted():
     outcome = Outcome()
     outcome.add({"A.all.rel": 1.0, "B.transparent.rel": None})
     outcome.add({"A.all.rel": 2.0, "B.transparent.rel": 4.0, "C.opaque.rel": float("nan")})
-    assert outcome.means() == {"A.all.rel": 1.5, "B.transparent.rel": 4.0}
+    means = outcome.means()
+    assert means.pop("B.transparent.rel.unscored") == 1 and means.pop("C.opaque.rel.unscored") == 2
+    assert {name: mean for name, mean in means.items() if not name.endswith(".unscored")} == {
+        "A.all.rel": 1.5,
+        "B.transparent.rel": 4.0,
+    }
+    assert "A.all.rel.unscored" not in means
 
 
 def test_what_is_better_depends_on_the_number():
