@@ -96,10 +96,7 @@ class TrainingClip:
         """
         if (height, width) == self.size:
             return self
-        rows, columns = (
-            np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
-            for new, old in zip((height, width), self.size, strict=True)
-        )
+        rows, columns = nearest(self.size[0], height), nearest(self.size[1], width)
         arrays = self._each(lambda array: array[:, rows[:, None], columns])
         arrays["rgb"] = _bilinear(self.rgb, height, width)
         camera = self.intrinsics
@@ -123,6 +120,11 @@ def joined(clips: Sequence[TrainingClip]) -> TrainingClip:
     names = [name for name in clips[0]._pictures() if all(getattr(clip, name) is not None for clip in clips)]
     arrays = {name: np.concatenate([getattr(clip, name) for clip in clips]) for name in names}
     return TrainingClip(source=clips[0].source, intrinsics=clips[0].intrinsics, **arrays)
+
+
+def nearest(old: int, new: int) -> NDArray[np.intp]:
+    """For each of ``new`` pixels that cover a line of ``old`` ones: which of these holds its centre."""
+    return np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
 
 
 def _bilinear(rgb: UInt8, height: int, width: int) -> UInt8:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dkt_ros.engines.completion_model import Condition
-from dkt_ros.engines.conditioning import BETA, BETA_RANGE, disparity_range, fill_partial
+from dkt_ros.engines.conditioning import BETA_RANGE, disparity_range, fill_partial
 from dkt_ros.frames import Float32
 from dkt_ros.training.render.sensor import simulate_depth_sensor
 from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence, sequence_files
@@ -211,15 +211,6 @@ def recoloured(rgb: NDArray[np.uint8], rng: np.random.Generator) -> Float32:
         picture = np.stack([cv2.GaussianBlur(p, (3, 3), rng.uniform(0.3, 0.8)) for p in picture])
     noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.012))
     return np.clip(2 * (picture + noise) - 1, -1, 1).astype(np.float32)
-
-
-def validation_sample(sequence: Sequence, frames: int = 9, with_sensor: bool = True) -> Sample:
-    """The first ``frames`` frames as the engine would see them: the sequence's own sensor, nothing drawn."""
-    sensor = sequence.sensor_depth[:frames]
-    trust = sensor_trust(sensor, None) if with_sensor else np.zeros(sensor.shape, np.float32)
-    rgb = (sequence.rgb[:frames].astype(np.float32) / 127.5 - 1).astype(np.float32)
-    normals = sequence.normals[:frames].astype(np.float32)
-    return make_sample(rgb, sequence.depth[:frames], sensor, trust, normals, sequence.material[:frames], BETA)
 
 
 def stack(samples: list[Sample]) -> Batch:

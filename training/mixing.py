@@ -133,15 +133,6 @@ class Mix:
         loader, frames = self.choose(shared or rng)
         return loader.clips(rng, frames)
 
-    def draw(self, rng: np.random.Generator, frames: int) -> TrainingClip:
-        """One clip of a length of the caller's, from a loader that has it."""
-        able = [i for i, loader in enumerate(self.loaders) if frames in loader.frames]
-        if not able:
-            lengths = sorted({length for loader in self.loaders for length in loader.frames})
-            raise ValueError(f"clips of {frames} frames: the recipe's data section has lengths {lengths} only")
-        chances = self._chances[able] / self._chances[able].sum()
-        return self.loaders[able[rng.choice(len(able), p=chances)]].clip(rng, frames)
-
     @property
     def sets(self) -> dict[str, Source]:
         """All sets by name."""
@@ -174,7 +165,7 @@ def fitted(clip: TrainingClip, size: tuple[int, int], fit: str, where: tuple[flo
     return clip.cut(int(where[0] * (spare[0] + 1)), int(where[1] * (spare[1] + 1)), height, width)
 
 
-def read_mix(values: Mapping[str, Any], root: Path, skip_missing: bool = False) -> Mix:
+def read_mix(values: Mapping[str, Any], root: Path) -> Mix:
     """The ``data`` section of a recipe.
 
     .. code-block:: yaml
@@ -184,29 +175,30 @@ def read_mix(values: Mapping[str, Any], root: Path, skip_missing: bool = False) 
           hiss: {format: hiss, folder: HISS/train}
         loaders:                     # see ``Loader``
           - {name: all, frames: [1, 5, 9, 13, 17, 21], batch: 8, size: [480, 832], sets: {ours: 1, hiss: 1}}
+        skip_missing: false          # true: leave out sets that are not there, and loaders that have none left
+
+    With ``skip_missing`` the remaining weights count among themselves, and what was left out is logged.
 
     Args:
         values: as above.
         root: the folder of ``--data``.
-        skip_missing: leave out sets that are not there, and loaders that have none left; the remaining weights then
-            count as they stand, that is, renormalised. Each is logged.
 
     Raises:
         MissingSetError: sets are not there; names all of them, with what they are.
         ValueError: an unknown word or a value of the wrong kind.
     """
-    refuse_unknown(values, {"sets", "loaders"}, "data")
+    refuse_unknown(values, {"sets", "loaders", "skip_missing"}, "data")
     sets, missing = {}, []
     for name, given in values.get("sets", {}).items():
         try:
             sets[name] = _read_set(name, given, root)
         except MissingSetError as error:
             missing.append(f"  {error}")
-    if missing and not skip_missing:
+    if missing and not values.get("skip_missing", False):
         raise MissingSetError(
             f"{len(missing)} of the recipe's {len(values['sets'])} sets are not there:\n"
             + "\n".join(missing)
-            + "\nGet them, change the recipe's data section, or say that missing sets are to be left out"
+            + "\nGet them, change the recipe's data section, or do without them by `skip_missing: true` in it"
         )
     for line in missing:
         _log.warning("left out:%s", line)
@@ -218,7 +210,7 @@ def read_mix(values: Mapping[str, Any], root: Path, skip_missing: bool = False) 
 
 def _read_set(name: str, given: Mapping[str, Any], root: Path) -> Source:
     refuse_unknown(given, {"format", "folder"}, f"data: set {name}")
-    kind, folder = given.get("format"), root / str(given.get("folder", name))
+    kind, folder = str(given.get("format")), root / str(given.get("folder", name))
     if kind != "transphy3d" and kind not in LAYOUTS:
         raise ValueError(f"data: set {name}: format {kind!r}; choose one of transphy3d, {', '.join(LAYOUTS)}")
     described = TarFiles.described if kind == "transphy3d" else LAYOUTS[kind].described

@@ -146,10 +146,9 @@ def _followed(before: np.ndarray, after: np.ndarray, at: Float32, reach: int) ->
     """Where the point ``at`` (v, u) has gone from one picture to the next; where it was, if it is lost."""
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
     window = min(max(reach, 3), 21)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(
-        grey[0], grey[1], at[None, None, ::-1].copy(), None, winSize=(window, window)
-    )
-    return moved[0, 0, ::-1] if found.item() else at
+    start = np.ascontiguousarray(at[None, None, ::-1])
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(grey[0], grey[1], start, start.copy(), winSize=(window, window))
+    return np.asarray(moved, np.float32)[0, 0, ::-1] if np.asarray(found).item() else at
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:

@@ -10,7 +10,7 @@ H, W = 6, 8
 
 
 def colours(number, shape=(H, W)):
-    """(H, W, 3) uint8 that says which frame it is: red = 10 x number everywhere, green and blue run over the picture."""
+    """(H, W, 3) uint8 that says which frame it is: red is 10 x number; green rises to the right, blue downward."""
     v, u = np.mgrid[: shape[0], : shape[1]]
     return np.stack([np.full(shape, 10 * number), 20 * u, 20 * v], axis=-1).astype(np.uint8)
 

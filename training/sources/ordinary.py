@@ -12,7 +12,7 @@ import numpy as np
 from dkt_ros.frames import Float32, Intrinsics
 from dkt_ros.training.clip import TrainingClip
 from dkt_ros.training.sources.files import Damaged, read_hdf5, read_npy, read_plane, read_rgb, walk
-from dkt_ros.training.sources.source import Layout, runs
+from dkt_ros.training.sources.source import Layout, centred, runs, same_size
 
 #: Hypersim: focal length in pixels of all cameras at a width of 1024.
 _HYPERSIM_FOCAL = 886.81
@@ -23,11 +23,6 @@ _VKITTI_SCENES = ("Scene02", "Scene06", "Scene18", "Scene20")
 _VKITTI_FOCAL, _VKITTI_FAR = 725.0087, 80.0
 #: TartanAir: pixels of focal length at a width of 640 (90 degrees), and where DVD cuts depth off, in metres.
 _TARTAN_FOCAL, _TARTAN_FAR = 320.0, 50.0
-
-
-def _centred(focal: float, shape: tuple[int, ...]) -> Intrinsics:
-    height, width = shape
-    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
 def _find_hypersim(root: Path) -> list[list[Path]]:
@@ -64,13 +59,11 @@ def _load_hypersim(file: Path, name: str) -> TrainingClip:
     geometry = file.parent.with_name(file.parent.name.replace("_final_preview", "_geometry_hdf5"))
     stem = file.name.removesuffix(".tonemap.jpg")
     stored = geometry / f"{stem}.depth_meters.hdf5"
-    distance = np.asarray(read_hdf5(stored), np.float32)
-    if distance.shape != rgb.shape[:2]:
-        raise Damaged(stored, f"has shape {distance.shape}, its colours {rgb.shape[:2]}")
+    distance = same_size(stored, np.asarray(read_hdf5(stored), np.float32), rgb.shape[:2])
     if not np.isfinite(distance).all() or distance.min() <= 0:
         raise Damaged(stored, "has pixels without depth; the published recipe leaves such pictures out")
-    camera = _centred(_HYPERSIM_FOCAL * rgb.shape[1] / 1024, rgb.shape[:2])
-    depth = distance / _ray_lengths(camera)
+    camera = centred(_HYPERSIM_FOCAL * rgb.shape[1] / 1024, rgb.shape[:2])
+    depth = np.asarray(distance / _ray_lengths(camera), np.float32)
     return TrainingClip(
         rgb[None], depth[None], name, normals=_hypersim_normals(geometry, stem, camera), intrinsics=camera
     )
@@ -81,10 +74,8 @@ def _hypersim_normals(geometry: Path, stem: str, camera: Intrinsics) -> Float32 
     file = geometry / f"{stem}.normal_cam.hdf5"
     if not file.exists():
         return None
-    normals = np.asarray(read_hdf5(file), np.float32)
-    if normals.shape != (camera.height, camera.width, 3):
-        raise Damaged(file, f"has shape {normals.shape}, its colours {(camera.height, camera.width)}")
-    normals = normals * np.float32([1, -1, -1])
+    normals = same_size(file, np.asarray(read_hdf5(file), np.float32), (camera.height, camera.width, 3))
+    normals = normals * np.array([1, -1, -1], np.float32)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.where(np.abs(length - 1) < 0.1, normals / np.maximum(length, 1e-6), np.nan)
     away = (normals * _rays(camera)).sum(-1, keepdims=True) > 0
@@ -114,11 +105,9 @@ def _load_vkitti(file: Path, name: str) -> TrainingClip:
     rgb = read_rgb(file)
     folder = file.parent.parent.with_name("depth") / file.parent.name
     stored = folder / f"{file.stem.replace('rgb_', 'depth_')}.png"
-    centimetres = read_plane(stored, np.uint16)
-    if centimetres.shape != rgb.shape[:2]:
-        raise Damaged(stored, f"has shape {centimetres.shape}, its colours {rgb.shape[:2]}")
+    centimetres = same_size(stored, read_plane(stored, np.uint16), rgb.shape[:2])
     depth = np.where(centimetres > 0, centimetres / np.float32(100), np.nan).astype(np.float32)
-    camera = _centred(_VKITTI_FOCAL * rgb.shape[1] / 1242, rgb.shape[:2])
+    camera = centred(_VKITTI_FOCAL * rgb.shape[1] / 1242, rgb.shape[:2])
     return TrainingClip(rgb[None], depth[None], name, measured=(depth < _VKITTI_FAR)[None], intrinsics=camera)
 
 
@@ -133,12 +122,12 @@ def _load_tartanair(file: Path, name: str) -> TrainingClip:
     rgb = read_rgb(file)
     folder = file.parent.with_name(file.parent.name.replace("image_", "depth_", 1))
     stored = folder / f"{file.stem}_depth.npy"
-    depth = read_npy(stored)
-    if depth.shape != rgb.shape[:2] or depth.dtype.kind != "f":
-        raise Damaged(stored, f"is {depth.dtype}{depth.shape}, its colours {rgb.shape[:2]}")
+    depth = same_size(stored, read_npy(stored), rgb.shape[:2])
+    if depth.dtype.kind != "f":
+        raise Damaged(stored, f"is {depth.dtype}, expected floating point")
     with np.errstate(invalid="ignore"):
         depth = np.where(depth > 0, np.minimum(depth, _TARTAN_FAR), np.nan).astype(np.float32)
-    camera = _centred(_TARTAN_FOCAL * rgb.shape[1] / 640, rgb.shape[:2])
+    camera = centred(_TARTAN_FOCAL * rgb.shape[1] / 640, rgb.shape[:2])
     return TrainingClip(rgb[None], depth[None], name, intrinsics=camera)
 
 

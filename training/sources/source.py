@@ -8,9 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dkt_ros.frames import Intrinsics
 from dkt_ros.training.clip import TrainingClip, joined
 from dkt_ros.training.sources.files import Damaged
 
@@ -58,8 +61,8 @@ class Source(ABC):
                 return self._try(rng, frames)
             except Damaged as damaged:
                 if damaged.path not in self.skipped:
-                    _log.warning("%s: skipped %s", self.name, damaged)
                     self.skipped[damaged.path] = damaged.reason
+                    _log.warning("set %s: skipped %s (%d so far)", self.name, damaged, len(self.skipped))
                 last = damaged
         raise SourceError(
             f"set {self.name}: {TRIES} draws in a row met damaged files ({len(self.skipped)} of them by now), the last "
@@ -123,6 +126,19 @@ class FrameFiles(Source):
         except Damaged as damaged:  # by the RGB file, which is what the index knows
             reason = damaged.reason if damaged.path == file else f"{damaged.path.name} {damaged.reason}"
             raise Damaged(file, reason) from damaged
+
+
+def centred(focal: float, shape: tuple[int, ...]) -> Intrinsics:
+    """A camera of square pixels with its axis in the middle of a picture (height, width)."""
+    height, width = shape
+    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+
+
+def same_size(path: Path, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """``array``, read from ``path``, if it has the shape that the colours ask for; else ``Damaged``."""
+    if array.shape != shape:
+        raise Damaged(path, f"has shape {array.shape}, its colours ask for {shape}")
+    return array
 
 
 def runs(files: Sequence[Path]) -> list[list[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def refuse_held_out(file: Path, video: Video) -> None:
 
 def clip_of(video: Video, name: str) -> TrainingClip:
     """All frames of a video with all the truth that it has."""
-    clip = {
+    clip: dict[str, Any] = {
         "rgb": video.rgb,
         "depth": video.depth,
         "normals": None if video.normals is None else video.normals.astype(np.float32),

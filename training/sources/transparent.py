@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from dkt_ros.evaluation.cleargrasp import OPENGL_TO_OPTICAL
-from dkt_ros.frames import Float32, Intrinsics, UInt8
-from dkt_ros.training.clip import TrainingClip
+from dkt_ros.frames import Float32, UInt8
+from dkt_ros.training.clip import TrainingClip, nearest
 from dkt_ros.training.sources.files import Damaged, read_channels, read_exr_plane, read_plane, read_rgb, reading, walk
-from dkt_ros.training.sources.source import Layout
+from dkt_ros.training.sources.source import Layout, centred, same_size
 
 #: HISS and DREDS: pixels of focal length at a width of 640 (a field of view of 71.28 degrees).
 _FOCAL_640 = 446.31
@@ -34,28 +34,10 @@ def _known(depth: Float32, nearest: float = 0.0, farthest: float = np.inf) -> Fl
     return np.where(good, depth, np.nan).astype(np.float32)
 
 
-def _centred(focal: float, shape: tuple[int, ...]) -> Intrinsics:
-    height, width = shape
-    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-
-
-def _same_size(path: Path, picture: Float32, shape: tuple[int, ...]) -> Float32:
-    if picture.shape[:2] != shape:
-        raise Damaged(path, f"is {picture.shape[1]}x{picture.shape[0]}, its colours are {shape[1]}x{shape[0]}")
-    return picture
-
-
-def _stretched(plane: Float32, shape: tuple[int, ...]) -> Float32:
-    """Nearest, by pixel centres: the infrared camera of DREDS and HISS may be finer than the colours."""
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
-        for new, old in zip(shape, plane.shape, strict=True)
-    )
-    return plane[rows[:, None], columns]
-
-
 def _stereo(path: Path, shape: tuple[int, ...]) -> Float32:
-    return _stretched(_known(read_exr_plane(path)), shape)
+    """(H, W): nearest, since the infrared camera of DREDS and HISS may be finer than the colours."""
+    plane = _known(read_exr_plane(path))
+    return plane[nearest(plane.shape[0], shape[0])[:, None], nearest(plane.shape[1], shape[1])]
 
 
 def _find_hiss(root: Path) -> list[list[Path]]:
@@ -76,9 +58,9 @@ def _load_hiss(file: Path, name: str) -> TrainingClip:
     rgb = read_rgb(file)
     stem, shape = file.name.removesuffix("_color.png"), rgb.shape[:2]
     truth = file.with_name(f"{stem}_depth.exr")
-    depth = _same_size(truth, _known(read_exr_plane(truth), *_HISS_LIMITS), shape)
+    depth = same_size(truth, _known(read_exr_plane(truth), *_HISS_LIMITS), shape)
     stereo = _stereo(file.with_name(f"{stem}_simDepthImage.exr"), shape)
-    camera = _centred(_FOCAL_640 * shape[1] / 640, shape)
+    camera = centred(_FOCAL_640 * shape[1] / 640, shape)
     return TrainingClip(rgb[None], depth[None], name, stereo_depth=stereo[None], intrinsics=camera)
 
 
@@ -86,8 +68,8 @@ def _load_dreds(file: Path, name: str) -> TrainingClip:
     rgb = read_rgb(file)
     stem, shape = file.name.removesuffix("_color.png"), rgb.shape[:2]
     truth, mask = file.with_name(f"{stem}_depth_120.exr"), file.with_name(f"{stem}_mask.exr")
-    depth = _same_size(truth, _known(read_exr_plane(truth)), shape)
-    codes = np.rint(_same_size(mask, read_exr_plane(mask), shape) * 255).astype(np.int64)
+    depth = same_size(truth, _known(read_exr_plane(truth)), shape)
+    codes = np.rint(same_size(mask, read_exr_plane(mask), shape) * 255).astype(np.int64)
     instance, material = _objects(file.with_name(f"{stem}_meta.txt"), codes)
     return TrainingClip(
         rgb[None],
@@ -97,7 +79,7 @@ def _load_dreds(file: Path, name: str) -> TrainingClip:
         transparent=(material == _TRANSPARENT)[None],
         specular=(material == _SPECULAR)[None],
         instance=instance[None],
-        intrinsics=_centred(_FOCAL_640 * shape[1] / 640, shape),
+        intrinsics=centred(_FOCAL_640 * shape[1] / 640, shape),
     )
 
 
@@ -127,17 +109,17 @@ def _load_cleargrasp(file: Path, name: str) -> TrainingClip:
     normals = folder / "camera-normals" / f"{stem}-cameraNormals.exr"
     mask = folder / "segmentation-masks" / f"{stem}-segmentation-mask.png"
     variants = folder / "variant-masks" / f"{stem}-variantMasks.exr"
-    instance = np.rint(_same_size(variants, read_exr_plane(variants), shape))
+    instance = np.rint(same_size(variants, read_exr_plane(variants), shape))
     if instance.min() < 0 or instance.max() > 255:
         raise Damaged(variants, f"object numbers {instance.min():g}..{instance.max():g}, expected 0..255")
     return TrainingClip(
         rgb[None],
-        _same_size(truth, _known(read_exr_plane(truth)), shape)[None],
+        same_size(truth, _known(read_exr_plane(truth)), shape)[None],
         name,
-        normals=_same_size(normals, _normals(normals), shape)[None],
-        transparent=(_same_size(mask, read_plane(mask, np.uint8), shape) > 0)[None],
+        normals=same_size(normals, _normals(normals), (*shape, 3))[None],
+        transparent=(same_size(mask, read_plane(mask, np.uint8), shape) > 0)[None],
         instance=instance.astype(np.uint8)[None],
-        intrinsics=_centred(shape[1] / 2 / np.tan(np.radians(_CLEARGRASP_VIEW / 2)), shape),
+        intrinsics=centred(shape[1] / 2 / np.tan(np.radians(_CLEARGRASP_VIEW / 2)), shape),
     )
 
 
@@ -145,7 +127,7 @@ def _normals(path: Path) -> Float32:
     """(H, W, 3) optical frame, NaN where the file's are not of unit length. Checked against depth: 4 degrees apart."""
     normals = read_channels(path)[..., :3].astype(np.float32)
     if normals.shape[-1] != 3:
-        raise Damaged(path, "has no three channels")
+        raise Damaged(path, "has not three channels")
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     unit = normals * OPENGL_TO_OPTICAL / np.maximum(length, 1e-6)
     return np.where(np.abs(length - 1) < 0.1, unit, np.nan).astype(np.float32)
