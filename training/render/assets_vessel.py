@@ -50,7 +50,7 @@ class Relief:
         elif self.pattern == "rings":
             wave = np.cos(n * z) + 0 * a
         elif self.pattern == "diamonds":
-            wave = np.cos(n * a + n * z) * np.cos(n * a - n * z)
+            wave = np.cos(n * a) * np.cos(n * z)
         else:
             assert self.pattern == "hammered"
             rng = np.random.default_rng(self.seed)
