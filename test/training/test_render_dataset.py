@@ -172,7 +172,7 @@ def test_an_interrupt_ends_the_workers_and_leaves_whole_files_only(
         process.send_signal(wanted)
         _, said = process.communicate()
     assert process.returncode == 130 and "every file is whole, run the same command to go on" in said
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert 2 <= len(seeds_in(out)) < 500
     assert not _running(str(out)), "no worker outlives the job"
 

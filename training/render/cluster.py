@@ -6,12 +6,14 @@ Every machine must see the folder of the data set under the same path and have t
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ class _RemoteWorker:
         if not (Path(folder) / "job.json").is_file():
             raise CannotRender(f"machine {host} does not see {folder}/job.json: --out must be a folder that all share")
         self._worker = Worker(Path(folder), f"{host}-{os.getpid()}-{name}", threads, renderer)
+
+    def ready(self) -> None:
+        """Answers as soon as there is somebody to answer."""
 
     def render(self, seed: int) -> Outcome:
         return self._worker.render(seed)
@@ -69,49 +74,68 @@ class RayCrew:
                 f"the cluster has {processors} processors, {workers or 1} workers of {threads} threads need "
                 f"{(workers or 1) * threads}; give fewer --workers or --threads"
             )
-        # Two calls at a time, so that close() reaches a worker that renders. Ray restarts the actor of a lost machine.
-        remote = self._ray.remote(_RemoteWorker)
-        options = {"num_cpus": threads, "max_restarts": -1, "max_concurrency": 2}
-        self._actors = [
-            remote.options(**options).remote(str(folder.absolute()), str(number), threads, renderer)
-            for number in range(count)
-        ]
+        self._arguments = (str(folder.absolute()), threads, renderer)
+        self._numbers = itertools.count(1)
+        self._actors = [self._hire() for _ in range(count)]
+        self._false_starts = 0
+
+    def _hire(self) -> Any:
+        """A new worker; Ray starts it where and when there are processors for it."""
+        folder, threads, renderer = self._arguments
+        # Two calls at a time, so that close() reaches a worker that renders.
+        remote = self._ray.remote(_RemoteWorker).options(num_cpus=threads, max_concurrency=2)
+        return remote.remote(folder, str(next(self._numbers)), threads, renderer)
 
     def outcomes(self, seeds: Iterable[int]) -> Iterator[Outcome]:
         """See ``Crew``."""
         source, again = iter(seeds), list[int]()
         lost: dict[int, list[str]] = {}
-        busy: dict[Any, tuple[int, Any]] = {}
-        idle = list(self._actors)
+        # What is awaited: workers that start (no seed), and workers that render one.
+        calls: dict[Any, tuple[int | None, Any]] = {actor.ready.remote(): (None, actor) for actor in self._actors}
+        idle: list[Any] = []
         while True:
             while idle and (seed := again.pop() if again else next(source, None)) is not None:
                 actor = idle.pop()
-                busy[actor.render.remote(seed)] = (seed, actor)
-            if not busy:
+                calls[actor.render.remote(seed)] = (seed, actor)
+            # Workers are idle only where no seed is left; then those that still start are not needed either.
+            if not calls or (idle and all(seed is None for seed, _ in calls.values())):
                 return
-            for done in self._ray.wait(list(busy), num_returns=1)[0]:
-                seed, actor = busy.pop(done)
-                idle.append(actor)
-                if outcome := self._collect(done, seed, lost):
-                    yield outcome
-                else:
-                    again.append(seed)
+            for done in self._ray.wait(list(calls), num_returns=1)[0]:
+                seed, actor = calls.pop(done)
+                try:
+                    outcome = self._ray.get(done)
+                    idle.append(actor)
+                    if seed is not None:
+                        yield replace(outcome, deaths=(*lost.get(seed, ()), *outcome.deaths))
+                except self._ray.exceptions.RayTaskError as error:
+                    raise (error.cause if isinstance(error.cause, CannotRender) else CannotRender(str(error))) from None
+                except self._ray.exceptions.RayActorError as error:
+                    actor = self._replace(actor, error, started=seed is not None)
+                    calls[actor.ready.remote()] = (None, actor)
+                    if seed is not None:
+                        deaths = lost.setdefault(seed, [])
+                        deaths.append(f"Ray lost the worker or its machine: {_first_line(error)}")
+                        if len(deaths) < ATTEMPTS:
+                            again.append(seed)
+                        else:
+                            yield died(seed, deaths)
 
-    def _collect(self, done: Any, seed: int, lost: dict[int, list[str]]) -> Outcome | None:
-        """The outcome of a finished call; None if the machine was lost and the seed gets another attempt."""
-        deaths = lost.setdefault(seed, [])
-        try:
-            outcome: Outcome = self._ray.get(done)
-            return Outcome(seed, outcome.kind, outcome.reasons, outcome.seconds, (*deaths, *outcome.deaths))
-        except self._ray.exceptions.ActorDiedError as error:
-            if "CannotRender" in str(error):  # in the actor's constructor, whose exceptions Ray gives as text
-                raise CannotRender(str(error).strip().splitlines()[-1].partition("CannotRender: ")[2]) from None
-            deaths.append(f"Ray lost the worker and could not restart it: {_first_line(error)}")
-        except self._ray.exceptions.RayActorError as error:
-            deaths.append(f"Ray lost the worker or its machine: {_first_line(error)}")
-        except self._ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, CannotRender) else CannotRender(str(error))) from None
-        return died(seed, deaths) if len(deaths) >= ATTEMPTS else None
+    def _replace(self, actor: Any, error: Exception, started: bool) -> Any:
+        """Another worker for one that Ray lost.
+
+        Raises:
+            CannotRender: workers cannot start.
+        """
+        _, said, reason = str(error).partition("CannotRender: ")
+        if said:  # from the actor's constructor, whose exceptions Ray gives as text
+            raise CannotRender(reason.strip().splitlines()[0])
+        self._false_starts += not started
+        if self._false_starts > 2 * len(self._actors):
+            raise CannotRender(f"workers do not start on the cluster: {_first_line(error)}")
+        self._ray.kill(actor)
+        self._actors.remove(actor)
+        self._actors.append(self._hire())
+        return self._actors[-1]
 
     def close(self) -> None:
         """See ``Crew``."""

@@ -123,10 +123,13 @@ def _coloured(depth: NDArray[np.float32], near: float, far: float) -> Picture:
 
 
 def _words(record: dict[str, Any]) -> str:
-    """What the generator said of the scene, as far as it fits: how many objects, where, under which light."""
+    """What the generator said of the scene: how many objects, where, under which light."""
     meta = record.get("dkt_ros", {}).get("meta", {})
     words = [f"{len(meta['objects'])} objects"] if isinstance(meta.get("objects"), list) else []
-    words += [meta[key] for key in ("setting", "light", "camera") if isinstance(meta.get(key), str)]
+    for key, after in (("setting", ""), ("light", " light"), ("camera", " camera")):
+        drawn = meta.get(key)
+        if isinstance(drawn, dict) and "kind" in drawn:
+            words.append(f"{drawn['kind']}{after}")
     return ", ".join(words)
 
 
