@@ -17,9 +17,10 @@ import yaml
 from dkt_ros.training.render import mesh_files
 from dkt_ros.training.render.__main__ import main
 from dkt_ros.training.render.assets_mesh import Mesh
+from dkt_ros.training.render.job import Job, JobError, settle
 from dkt_ros.training.render.materials_library import TRANSPARENT
 from dkt_ros.training.render.mesh_files import MOST_FACES, MeshError, parse_mesh
-from dkt_ros.training.render.mesh_hints import read_hints
+from dkt_ros.training.render.mesh_hints import HINTS, MODEL_HINTS, read_hints
 from dkt_ros.training.render.meshes import placed, scan, table
 from dkt_ros.training.render.objects import draw_object
 from dkt_ros.training.render.recipe import RECIPES, SceneRecipe, load_scene_recipe, recipe_from_content
@@ -167,7 +168,8 @@ def test_a_cut_glb_is_refused(glb: bytes, share: float) -> None:
     ("change", "said"),
     [
         (lambda h: h["buffers"][0].update(uri="../secret.bin"), "in another file .'../secret.bin'.*not read"),
-        (lambda h: h["accessors"][0].update(count=10**10), "it states 1000.* at most"),
+        (lambda h: h["accessors"][0].update(count=10**10), "3333333333 faces; at most 200000"),
+        (lambda h: h["accessors"][1].update(count=10**10), "it states 1000.* at most"),
         (lambda h: h["accessors"][0].update(count="many"), "header cannot be read"),
         (lambda h: h.update(extensionsRequired=["KHR_draco_mesh_compression"]), "compressed .KHR_draco"),
         (
@@ -267,7 +269,7 @@ def test_what_a_file_names_is_never_opened(tmp_path: Path, opened: list[str]) ->
     opened.clear()
     assert all(finding.entry for finding in scan(folder))
     assert {Path(path).name for path in opened if "secret" in path} == set()
-    assert {Path(path).name for path in opened if str(tmp_path) in path} == {"cup.obj", "cup.glb", "hints.yaml"}
+    assert {Path(path).name for path in opened if str(tmp_path) in path} == {"cup.obj", "cup.glb", HINTS, MODEL_HINTS}
 
 
 @pytest.mark.parametrize(
@@ -361,6 +363,20 @@ def test_a_job_reads_its_meshes_back_and_notices_a_changed_file(tmp_path: Path) 
     (other / "cup.glb").unlink()
     with pytest.raises(MeshError, match=r"cup.glb cannot be read"):
         draw_object(np.random.default_rng(3), recipe_from_content(content).objects.choice, True)
+
+
+def test_a_job_goes_on_with_the_same_meshes_and_is_refused_with_others(tmp_path: Path) -> None:
+    folder = good_folder(tmp_path / "meshes")
+    path = recipe_with(folder, tmp_path / "own.yaml", "meshes")
+    settle(tmp_path / "out", Job(load_scene_recipe(path), 0, 1))
+    folder.rename(tmp_path / "moved")
+    recipe_with(folder, path, "moved")
+    job = settle(tmp_path / "out", Job(load_scene_recipe(path), 0, 1))
+    assert job.recipe.objects.meshes
+    assert set(job.recipe.objects.meshes.files) == {"cup.glb", "deep/box.obj"}
+    write(tmp_path / "moved" / "cup.glb", scaled(y_up(cup()), 1.001))
+    with pytest.raises(JobError, match=r"recipe.objects.meshes.files.cup.glb.sha256 is \w+ there and \w+ here"):
+        settle(tmp_path / "out", Job(load_scene_recipe(path), 0, 1))
 
 
 @pytest.mark.parametrize(

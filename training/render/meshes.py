@@ -279,8 +279,8 @@ def _entry(mesh: Mesh, sha256: str, hint: Hint) -> UserMesh:
             raise MeshError(
                 f"{largest:.4g} m across, must be {SMALLEST} to {LARGEST}; say how large it is in {HINTS} ({remedy})"
             )
-        if flaw := placed(mesh, hint.up, height).flaw():
-            raise MeshError(flaw)
+    if flaw := placed(mesh, hint.up, heights[0]).flaw():  # at its smallest it may be thinner than anything can be
+        raise MeshError(flaw)
     return UserMesh(sha256, hint.groups, heights, hint.up, hint.weight)
 
 
