@@ -131,7 +131,7 @@ class FrameFiles(Source):
 def centred(focal: float, shape: tuple[int, ...]) -> Intrinsics:
     """A camera of square pixels with its axis in the middle of a picture (height, width)."""
     height, width = shape
-    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+    return Intrinsics(float(focal), float(focal), (width - 1) / 2, (height - 1) / 2, width, height)
 
 
 def same_size(path: Path, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
