@@ -13,6 +13,7 @@ from dkt_ros.training.render.placing import Unsuitable
 from dkt_ros.training.render.recipe import GENERATOR, NoSuitableScene, SceneRecipe
 from dkt_ros.training.render.scene import Scene, build
 from dkt_ros.training.render.sensor import simulate_depth_sensor
+from dkt_ros.training.render.stereo import stereo_depth
 from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence
 
 #: Draws per seed before giving up.
@@ -118,9 +119,4 @@ def _stereo(scene: Scene, rng: np.random.Generator, share: float) -> Float32 | N
     """Depth of a simulated infrared stereo pair, for ``share`` of the sequences."""
     if rng.random() >= share:
         return None
-    try:
-        from dkt_ros.training.render.stereo import stereo_depth
-    except ModuleNotFoundError:
-        return None
-
     return stereo_depth(scene, rng)
