@@ -76,7 +76,7 @@ setup(
         # The user's own meshes for the renderer, and the vision-language model that says what they are made of.
         "meshes": ["trimesh"],
         "vlm": ["transformers>=5,<6", "trimesh", "pillow"],
-        "train": ["accelerate", "peft", "tensorboard", "h5py"],  # h5py: Hypersim
+        "train": ["accelerate", "peft", "tensorboard", "h5py", "OpenEXR"],  # the last two to read published sets
         "cluster": ["ray"],  # dkt_ros.training.render dataset --cluster
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
