@@ -21,7 +21,8 @@ from dkt_ros.training.render.job import Job, JobError, settle
 from dkt_ros.training.render.materials_library import TRANSPARENT
 from dkt_ros.training.render.mesh_files import MOST_FACES, MeshError, parse_mesh
 from dkt_ros.training.render.mesh_hints import HINTS, MODEL_HINTS, read_hints
-from dkt_ros.training.render.meshes import placed, scan, table
+from dkt_ros.training.render.mesh_scan import scan, table
+from dkt_ros.training.render.meshes import placed
 from dkt_ros.training.render.objects import draw_object
 from dkt_ros.training.render.recipe import RECIPES, SceneRecipe, load_scene_recipe, recipe_from_content
 

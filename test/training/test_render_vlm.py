@@ -17,7 +17,8 @@ from dkt_ros.training.render.assets_mesh import Mesh
 from dkt_ros.training.render.mesh_files import parse_mesh
 from dkt_ros.training.render.mesh_hints import HINTS, MODEL_HINTS, WORDS, read_hints
 from dkt_ros.training.render.mesh_preview import Uint8, preview
-from dkt_ros.training.render.meshes import placed, scan
+from dkt_ros.training.render.mesh_scan import scan
+from dkt_ros.training.render.meshes import placed
 from dkt_ros.training.render.vlm import QUESTION, ModelError, judge, load_model, parse_answer, write_answers
 
 from ..hub import Hub, Repository, serving

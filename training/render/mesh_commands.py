@@ -79,7 +79,7 @@ def add_commands(commands: Any) -> None:
 
 def meshes(options: argparse.Namespace) -> int:
     """Print the table; returns the exit status."""
-    from dkt_ros.training.render.meshes import NEEDS_TRIMESH, scan, table
+    from dkt_ros.training.render.mesh_scan import NEEDS_TRIMESH, scan, table
 
     try:
         findings = scan(options.folder)
@@ -100,7 +100,7 @@ def filter_meshes(options: argparse.Namespace) -> int:
     """Ask, write the answers, print what came of it; returns the exit status."""
     from dkt_ros.training.render import vlm
     from dkt_ros.training.render.mesh_hints import read_hints
-    from dkt_ros.training.render.meshes import NEEDS_TRIMESH, scan
+    from dkt_ros.training.render.mesh_scan import NEEDS_TRIMESH, scan
 
     def keep(answers: dict[str, tuple[str, str]]) -> None:
         vlm.write_answers(options.folder, options.model, answers)

@@ -203,9 +203,9 @@ def _outward(vertices: Float64, triangles: Int64) -> Int64:
     np.minimum.at(low, shell, vertices)
     np.maximum.at(high, shell, vertices)
     within = (low[:, None] > low[None]).all(-1) & (high[:, None] < high[None]).all(-1)  # [i, j]: i in the box of j
-    outermost = ~within.any(1)
+    outermost = ~np.any(within, axis=1)
     wrong = outermost & (volume < 0)
-    turned = wrong | (within & wrong[None]).any(1)
+    turned = wrong | np.any(within & wrong[None], axis=1)
     return np.where(turned[of_triangle][:, None], triangles[:, ::-1], triangles)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from dkt_ros.training.render.materials_library import GROUPS
-from dkt_ros.training.render.meshes import MeshFolder, meshes_of_recipe
+from dkt_ros.training.render.mesh_scan import meshes_of_recipe
+from dkt_ros.training.render.meshes import MeshFolder
 from dkt_ros.training.render.objects import FAMILIES, ObjectChoice
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from dkt_ros.files import written_whole
 from dkt_ros.training.render.mesh_hints import HINTS, MODEL_HINTS, UNSURE, WORDS, Hints
 from dkt_ros.training.render.mesh_preview import Uint8, preview
-from dkt_ros.training.render.meshes import Finding, placed
+from dkt_ros.training.render.mesh_scan import Finding
+from dkt_ros.training.render.meshes import placed
 
 #: A picture (H, W, 3) uint8 and a question -> what the model says.
 Ask = Callable[[Uint8, str], str]
@@ -152,7 +153,8 @@ def load_model(folder: Path, device: str = "") -> Ask:
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = AutoProcessor.from_pretrained(folder, **safe)
-        model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **safe)
+        # Any: transformers' types do not know what its Auto classes make.
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto", **safe)
     except ImportError as error:
         raise ModelError(f"{folder}: this model needs more than is installed here: {error}") from error
     except Exception as error:  # transformers raises what it likes at a folder that is not a model
