@@ -56,7 +56,8 @@ def load(options: EngineOptions) -> Engine:
     use_threads(options.threads)
     device, dtype = chosen(options)
     parts, pairs = find_dkt(options.weights, *tiny_roles(options))
-    completes, trained = "dkt completion" in parts, read_trained(pairs[0][0])
+    headers = [read_trained(lora) for lora, _ in pairs]
+    completes, trained = "dkt completion" in parts, headers[0]
     if completes and mode != "streaming":
         raise ValueError(f"mode = {mode}: {pairs[0][0]} completes sensor depth clip by clip; leave it out")
     vae = load_codec(parts["codec"], dtype, device)
@@ -66,13 +67,16 @@ def load(options: EngineOptions) -> Engine:
         model: Any = load_transformer(parts["transformer"], [lora], dtype, device)
         text = load_prompt(prompt, model.config.text_dim)
         transformers.append(fold(model, told, text, True, options))
-    size = trained.size if trained and trained.size else WORKING_SIZE
+    size = next((header.size for header in headers if header and header.size), WORKING_SIZE)
     if completes and trained:
         network = FlowPass(transformers[0], steps)
         return WanCompletionEngine(completion_card("dkt", trained), codec, network, WORKING, size)
     card = dkt_card(mode, profile, normals=len(transformers) > 1)
     if trained:
         card = replace(card, licence=trained.licence, description=trained.description)
+    for header in headers[1:]:
+        if header:
+            card = replace(card, description=f"{card.description} Its normals: {header.description}")
     return DktEngine(card, codec, *transformers, steps=steps, single=mode == "single", size=size, axes=axes)
 
 

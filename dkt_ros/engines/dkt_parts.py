@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dkt_ros.engines.headers import CheckpointError
 from dkt_ros.engines.layouts import identify
-from dkt_ros.engines.parts import NORMALS_FOLDER, Places, find_parts, places, refuse_mixture
+from dkt_ros.engines.parts import NORMALS_FOLDER, Places, find_parts, places, refuse_mixture, weight_files
 
 
 def find_dkt(path: Places, *more: str) -> tuple[dict[str, Path], list[tuple[Path, Path]]]:
@@ -21,7 +21,7 @@ def find_dkt(path: Places, *more: str) -> tuple[dict[str, Path], list[tuple[Path
 
     Returns:
         Files by role; and pairs of a LoRA and its prompt embedding: for depth, then for normals where there is such a
-        LoRA, of our training or in a subfolder ``normal``.
+        LoRA, of our training or in a subfolder ``normal``. A subfolder with a prompt alone is left out.
 
     Raises:
         FileNotFoundError, CheckpointError: see ``find_parts``; or a LoRA or prompt that is for the other of the two.
@@ -32,6 +32,8 @@ def find_dkt(path: Places, *more: str) -> tuple[dict[str, Path], list[tuple[Path
     parts = {role: files[0] for role, files in found.items()}
     pairs = [_checked("depth", parts[depth], parts["prompt"])]
     below = [place / NORMALS_FOLDER for place in places(path) if (place / NORMALS_FOLDER).is_dir()]
+    if not ours["normal lora"] and all(_only_prompt(place) for place in below):
+        below = []
     normals = ours["normal lora"] or (find_parts(below, optional=["normal lora"])["normal lora"] if below else [])
     if normals and not below:
         raise CheckpointError(
@@ -44,6 +46,11 @@ def find_dkt(path: Places, *more: str) -> tuple[dict[str, Path], list[tuple[Path
         pairs.append(_checked("normal", lora, found["prompt"][0]))
         refuse_mixture({"transformer": [parts["transformer"]], "lora": [lora], "prompt": found["prompt"]})
     return parts, pairs
+
+
+def _only_prompt(folder: Path) -> bool:
+    """Whether a folder for normals awaits the LoRA that training on it will give."""
+    return {identify(file).role for file in weight_files(folder)} == {"prompt"}
 
 
 def _checked(text: str, lora: Path, prompt: Path) -> tuple[Path, Path]:

@@ -225,7 +225,7 @@ def test_decoded_losses_vanish_with_the_error_and_see_the_seam():
     ring[..., 20:28] = True
     batch = Batch(truth[:, None], truth[:, None], weight=torch.ones_like(truth), ring=ring)
     answer = truth[:, :1].unsqueeze(1).expand(-1, 3, -1, -1, -1)
-    assert all(term == 0 for term in decoded_loss(answer, batch).values())
+    assert all(term < 1e-6 for term in decoded_loss(answer, batch).values())
     step = torch.zeros_like(answer)
     step[..., 24:] = 0.5
     terms = decoded_loss(answer + step, batch)
@@ -234,11 +234,11 @@ def test_decoded_losses_vanish_with_the_error_and_see_the_seam():
 
 
 def test_a_clip_is_learnt(tmp_path):
-    task = make_task("dvd_c", tmp_path, model={"decoded": 0.1, "ring": 2})
+    task = make_task("dvd_c", tmp_path, frames=1, model={"decoded": 0.1, "ring": 2})
     batch = drawn(task, 1)
     optimiser = torch.optim.AdamW(adapters(task.transformer).values(), lr=2e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(20):
         optimiser.zero_grad()
         terms = task.module(batch)
         terms["total"].backward()

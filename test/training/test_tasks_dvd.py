@@ -111,11 +111,11 @@ def test_recomputed_activations_give_the_same_gradients(tmp_path):
 
 
 def test_a_clip_is_learnt(tmp_path):
-    task = make_task("dvd", tmp_path)
+    task = make_task("dvd", tmp_path, frames=5)
     batch = drawn(task)
     optimiser = torch.optim.AdamW(adapters(task.transformer).values(), lr=2e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(20):
         optimiser.zero_grad()
         total = task.module(batch)["total"]
         total.backward()
@@ -127,17 +127,15 @@ def test_a_clip_is_learnt(tmp_path):
 @pytest.mark.parametrize("base", ["published", "plain"])
 def test_a_saved_result_answers_as_the_task_in_training(tmp_path, base):
     where = plain_folder(tmp_path / "plain") if base == "plain" else None
-    task = shaken(make_task("dvd", tmp_path, where))
+    task, clip = make_task("dvd", tmp_path, where), clip_of()
+    before = task.engine().predict(clip).disparity
+    shaken(task)
     result = tmp_path / "out" / "weights.safetensors"
     task.save(result, {"steps": 3, "recipe": {"name": "dvd", "hash": "0"}})
-    folder = where or tmp_path / "dvd"
-    engine = load_engine("dvd", EngineOptions((folder, result), device="cpu"))
-    clip = clip_of()
+    engine = load_engine("dvd", EngineOptions((where or tmp_path / "dvd", result), device="cpu"))
     # Merged into the base, the adapters' products are rounded once more.
     np.testing.assert_allclose(engine.predict(clip).disparity, task.engine().predict(clip).disparity, rtol=0, atol=1e-5)
-    other = load_engine("dvd", EngineOptions(folder, device="cpu")) if base == "published" else None
-    if other:
-        assert np.abs(other.predict(clip).disparity - engine.predict(clip).disparity).max() > 1e-3
+    assert np.abs(engine.predict(clip).disparity - before).max() > 1e-2
     assert "trained by recipe dvd on ours" in engine.card.description
 
 

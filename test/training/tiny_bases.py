@@ -76,10 +76,20 @@ def toy_train(root: Path, frames: int = 5) -> Path:
     return root
 
 
-def make_task(task: str, folder: Path, base: Path | None = None, **changes: Any) -> Any:
-    """The task of that name on toy data and a tiny base; ``changes`` are of the recipe's values."""
+def make_task(task: str, folder: Path, base: Path | None = None, frames: int | None = None, **changes: Any) -> Any:
+    """The task of that name on toy data and a tiny base.
+
+    Args:
+        task: a module of ``dkt_ros.training.tasks``.
+        folder: where data and bases are written, where they are not yet.
+        base: in the place of the tiny one.
+        frames: length of all clips; None: 1 or 5.
+        changes: of the recipe's values.
+    """
     torch.manual_seed(0)
     values, bases = smoke(task, folder)
+    if frames:
+        values["data"]["loaders"][0]["frames"] = [frames]
     values = {"task": task, "seed": 1, **values, **changes}
     if not (folder / "train").is_dir():
         toy_train(folder)
