@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -73,21 +74,21 @@ def test_two_workers_share_the_seeds_and_what_goes_wrong_is_counted(tmp_path: Pa
 
 
 def test_a_job_stopped_under_ray_goes_on_without_it_and_back(tmp_path: Path, address: str) -> None:
-    with begin(arguments(tmp_path, 400, seconds=0.1), address) as job:
+    with begin(arguments(tmp_path, 100, seconds=0.1), address) as job:
         while len(list(tmp_path.glob("*.tar"))) < 2 and job.poll() is None:
             time.sleep(0.02)
         job.send_signal(signal.SIGINT)
         _, said = job.communicate()
     assert job.returncode == 130 and "run the same command to go on" in said, said
     before = len(seeds_in(tmp_path))
-    assert 2 <= before < 400
-    assert main([*arguments(tmp_path, 400), "--shard", "9/10"]) == 0
+    assert 2 <= before < 100
+    assert main([*arguments(tmp_path, 100), "--shard", "9/10"]) == 0
     between = seeds_in(tmp_path)
-    assert set(range(1008, 1400, 10)) <= set(between)
-    with begin([*arguments(tmp_path, 400), "--shard", "1/10"], address) as job:
+    assert set(range(1008, 1100, 10)) <= set(between)
+    with begin([*arguments(tmp_path, 100), "--shard", "1/10"], address) as job:
         out, _ = job.communicate()
-    assert job.returncode == 0 and f"{40 - sum(seed % 10 == 0 for seed in between)} rendered" in out
-    assert set(range(1000, 1400, 10)) <= set(seeds_in(tmp_path))
+    assert job.returncode == 0 and f"{10 - sum(seed % 10 == 0 for seed in between)} rendered" in out
+    assert set(range(1000, 1100, 10)) <= set(seeds_in(tmp_path))
 
 
 def test_a_lost_machine_is_noticed_and_its_seed_rendered_by_another(tmp_path: Path, address: str) -> None:
@@ -97,7 +98,12 @@ def test_a_lost_machine_is_noticed_and_its_seed_rendered_by_another(tmp_path: Pa
         os.kill(_actors()[0], signal.SIGKILL)
         out, said = job.communicate()
     assert job.returncode == 0, said
-    assert "12 rendered, 0 rejected, 0 failed" in out and "1 workers died" in out and "Ray lost" in said
+    # What the lost worker was rendering is finished by its process or rendered by the other worker, whoever is first.
+    rendered, there = re.search(
+        r"(\d+) rendered, 0 rejected, 0 failed, (\d+) already there, 1 worker died", out
+    ).groups()
+    assert int(rendered) + int(there) == 12 and int(there) <= 1
+    assert "Ray lost the worker" in (said + "".join(path.read_text() for path in tmp_path.glob("records/*")))
     assert len(seeds_in(tmp_path)) == 12
 
 

@@ -70,7 +70,7 @@ class Tally:
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        deaths = f", {self.deaths} workers died" if self.deaths else ""
+        deaths = f", {self.deaths} worker{'s' * (self.deaths > 1)} died" if self.deaths else ""
         return f"{self.rendered} rendered, {self.rejected} rejected, {self.failed} failed, {self.before}{deaths}"
 
 
