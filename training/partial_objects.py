@@ -55,6 +55,8 @@ def fill_objects(rng: np.random.Generator, clip: TrainingClip, objects: Sequence
     seen, distrusted = clip.depth.copy(), np.zeros(clip.depth.shape, bool)
     behind: Float32 | None = None
     for mask in objects:
+        if not mask.any():  # a piece about a point of unknown depth
+            continue
         filling = str(rng.choice(list(FILLINGS), p=list(FILLINGS.values())))
         if filling in ("see-through", "distrusted", "blended") and behind is None:
             behind = background(rng, clip, objects)

@@ -302,3 +302,18 @@ def test_draws_are_repeatable_and_differ():
     one, same, other = (draw_partial(np.random.default_rng(seed), clip)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other, equal_nan=True)
+
+
+@pytest.mark.parametrize("filling", partial_objects.FILLINGS)
+def test_a_scene_of_mostly_unknown_depth_may_have_no_object_at_all(filling, monkeypatch):
+    """A piece about a point without depth is empty."""
+    monkeypatch.setattr(partial_objects, "FILLINGS", {filling: 1.0})
+    clip = scene(2)
+    depth = np.where(np.arange(W) < 3, clip.depth, np.nan).astype(np.float32)
+    sky = TrainingClip(clip.rgb, depth, "sky")
+    empty = 0
+    for seed in range(8):
+        empty += not np.any(partial_objects.find_objects(np.random.default_rng(seed), sky))
+        seen, trust = partial_of(np.random.default_rng(seed), sky, "objects")
+        np.testing.assert_array_equal(trust > 0, np.isfinite(seen) & (trust > 0))
+    assert empty > 3
