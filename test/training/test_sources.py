@@ -148,8 +148,24 @@ def test_our_own_and_published_tars(tmp_path):
         np.testing.assert_array_equal(getattr(clip, name), getattr(stored, name), err_msg=name)
     starts = {tuple(part.depth[0, 0]) for part in draws(found, frames=3, times=12)}
     assert len(starts) <= 3 and all(len(part) == 3 for part in draws(found, frames=3, times=3))
-    with pytest.raises(SourceError, match=r"001000\.tar: has 5 frames, 9 were asked for"):
+    with pytest.raises(SourceError, match=r"set ours: asked for 9 frames; its longest video has 5"):
         found.draw(np.random.default_rng(0), 9)
+    assert not found.skipped and len(found.draw(np.random.default_rng(0), 5)) == 5, "short is not damaged"
+
+
+def test_long_clips_come_from_long_tars_and_what_is_drawn_does_not_depend_on_what_was_skipped(tmp_path):
+    for seed, frames in ((1000, 5), (1001, 5), (1002, 9)):
+        save_sequence(sequence_path(tmp_path, seed), toy_sequence(seed, frames=frames))
+    cut = sequence_path(tmp_path, 1003)
+    whole = sequence_path(tmp_path, 1000).read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    fresh = [TarFiles("ours", tmp_path).draw(np.random.default_rng(seed), 3).rgb.tobytes() for seed in range(12)]
+    found = TarFiles("ours", tmp_path)
+    long = load_sequence(sequence_path(tmp_path, 1002))
+    for clip in draws(found, frames=9, times=6):
+        np.testing.assert_array_equal(clip.rgb, long.rgb)
+    assert [clip.rgb.tobytes() for clip in draws(found, frames=3, times=12)] == fresh
+    assert list(found.skipped) == [cut] and len(set(fresh)) > 3
 
 
 def test_a_held_out_render_stops_the_training(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +41,38 @@ class TarFiles(Source):
         return len(self._files)
 
     def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
-        file = self._files[rng.integers(len(self._files))]
-        if file in self.skipped:
-            raise Damaged(file, self.skipped[file])
-        try:
-            if file not in self._frames:
-                self._frames[file] = frame_count(file)
-            if self._frames[file] < frames:
-                raise Damaged(file, f"has {self._frames[file]} frames, {frames} were asked for")
-            start = int(rng.integers(self._frames[file] - frames + 1))
+        # All chance first: what is drawn must not depend on which files have been found damaged before.
+        order, place = rng.permutation(len(self._files)), rng.random()
+        file = self._long_enough([self._files[index] for index in order], frames)
+        start = int(place * (self._frames[file] - frames + 1))
+        with _damage(file):
             video = load_video(file, range(start, start + frames))
-        except (SequenceError, FileNotFoundError) as error:
-            raise Damaged(file, str(error).removeprefix(f"{file}: ")) from error
         refuse_held_out(file, video)
         return clip_of(video, self.name)
+
+    def _long_enough(self, files: list[Path], frames: int) -> Path:
+        """The first of ``files`` with so many frames; shorter ones are good for shorter clips."""
+        for file in files:
+            if file in self.skipped:
+                raise Damaged(file, self.skipped[file])
+            if file not in self._frames:
+                with _damage(file):
+                    self._frames[file] = frame_count(file)
+            if self._frames[file] >= frames:
+                return file
+        longest = max(self._frames[file] for file in files)
+        raise SourceError(
+            f"set {self.name}: asked for {frames} frames; its longest video has {longest}; take shorter clips in the "
+            "recipe, or render with --frames"
+        )
+
+
+@contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SequenceError, FileNotFoundError) as error:
+        raise Damaged(file, str(error).removeprefix(f"{file}: ")) from error
 
 
 def refuse_held_out(file: Path, video: Video) -> None:
