@@ -218,6 +218,8 @@ def test_options_reach_the_engine_as_they_were_given(bag: Path, tmp_path: Path, 
     assert given["dkt"] == EngineOptions(
         Path("w"), "reference", 3, "windowed", "cpu", "bfloat16", 1, "tiny_both", True, "eval", "-x+y-z"
     )
+    assert cli.main([*run, "--engine", "dvd", "--weights", "base", "out/weights.safetensors"]) == 0
+    assert given["dvd"].weights == (Path("base"), Path("out/weights.safetensors"))
 
 
 def test_an_option_that_the_engine_does_not_have_is_one_line(bag: Path, tmp_path: Path, capsys) -> None:

@@ -36,6 +36,11 @@ def test_every_option_of_an_engine_is_a_parameter(world):
     assert (name, got) == ("dkt", EngineOptions(weights=Path("models/dkt"), **options))
 
 
+def test_what_training_wrote_comes_after_its_base(world):
+    _, got = given(world, engine="dkt", weights="models/dkt:out/weights.safetensors")
+    assert got.weights == (Path("models/dkt"), Path("out/weights.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("engine", "parameters", "options"),
     [
