@@ -148,6 +148,14 @@ def test_whatever_is_transparent_is_seen_through_liquid_too(clip: Clip) -> None:
         assert np.nanmean(np.abs(sensed - FRONT)[clip.material == GLASS] < 0.01) < 0.6, code
 
 
+def test_glass_before_nothing_returns_itself_or_nothing(clip: Clip) -> None:
+    glass = clip.material == GLASS
+    background = np.where(glass, np.nan, clip.background).astype(np.float32)
+    sky = (clip.depth, background, clip.material, clip.normals, FX)
+    sensed = simulate_depth_sensor(*sky, np.random.default_rng(0), clip.instance)[glass]
+    assert np.isnan(sensed).mean() > 0.4 and (np.abs(sensed - FRONT) < 0.02).mean() > 0.03
+
+
 def test_errors_on_glass_are_smooth_in_space_and_follow_the_object_in_time(clip: Clip) -> None:
     depth = clip.sense(5, noise=(0.0, 0.0), speckle=(0.0, 0.0))
     error = np.where(clip.material == GLASS, depth - TABLE, np.nan)

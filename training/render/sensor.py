@@ -5,8 +5,9 @@ The ranges hold what was measured on two real D435 frames with a painted twin as
 as right: no return 47 and 24 % of the transparent pixels, first surface 7 and 34 %, background 41 and 7 %, wrong 4 and
 35 %, of which 98 % lies between the two. Elsewhere 8 and 24 % of the pixels have no return (LingBot-Depth's two frames:
 4 and 13 %): bands of about 1.6 % of the picture's width at jumps of depth, blobs of that size on dark or slanted
-surfaces. Disparity noise is 0.11 pixels at ``REFERENCE_WIDTH``, smooth over 1 % of the width. All errors
-are smooth in space; in time they follow the object that they belong to.
+surfaces. Disparity noise is 0.11 pixels at ``REFERENCE_WIDTH``, smooth over 1 % of the width. Drawn over 31 scenes of
+the full recipe the model gives 45, 13, 23 and 18 % (each from near 5 to over 30), and 18 % elsewhere, where those
+scenes have more edges than the real ones. All errors are smooth in space; in time they follow their object.
 """
 
 from __future__ import annotations
@@ -94,12 +95,13 @@ def simulate_depth_sensor(
     bend = rng.uniform(*settings.bend)
     # Three of four bent rays come back nearer than they should, and those bent least by nothing that can be seen.
     through = background_depth + _beyond(bend * (fields.smooth(0.10) - np.float32(0.65)), 0.3 * bend)
-    # Never before the glass.
-    through = np.fmax(through, depth)
+    # Never before the glass; behind it may be nothing at all.
+    through = np.maximum(np.where(np.isnan(through), np.float32(np.inf), through), depth)
     surface_score = 0.8 * facing + 0.6 * fields.smooth(0.08) + moods[1]
     first = rng.uniform(*settings.first_surface)
     on_surface = _ramp(surface_score, clear, first, first + rng.uniform(*settings.between))
-    seen = np.where(clear, 1 / (on_surface / depth + (1 - on_surface) / through), depth)
+    with np.errstate(divide="ignore"):
+        seen = np.where(clear, 1 / (on_surface / depth + (1 - on_surface) / through), depth)
 
     bent_metal = rng.uniform(*settings.metal_bend) * fields.smooth(0.07)
     seen = np.where(metal, seen + bent_metal * (1.2 - facing), seen)
