@@ -16,11 +16,13 @@ from dkt_ros.training.drawing import moved  # noqa: E402
 from dkt_ros.training.optimisers import Optimisers  # noqa: E402
 from dkt_ros.training.processes import compute_less_memory, slots_of  # noqa: E402
 from dkt_ros.training.recipe import RECIPES, Optimiser, load_recipe, parse_recipe  # noqa: E402
+from dkt_ros.training.sequences import save_sequence  # noqa: E402
 from dkt_ros.training.tasks import Group  # noqa: E402
 from dkt_ros.training.trainer import Diverged, Trainer  # noqa: E402
 from dkt_ros.training.validation import NUMBERS, Outcome, Validator, better  # noqa: E402
 from test.engines.tiny import tiny_model  # noqa: E402
 from test.training.recipes import PHASES, VALUES, toy_data  # noqa: E402
+from test.training.toy import toy_sequence  # noqa: E402
 
 QUIET = {**VALUES, "validate_every": 0, "phases": [PHASES[1]]}
 
@@ -249,9 +251,13 @@ def test_what_is_better_depends_on_the_number():
 
 
 def test_held_out_sequences_are_not_for_choosing_weights(data, tmp_path):
-    (tmp_path / "009500.tar").write_bytes((data / "val" / "009000.tar").read_bytes())
-    with pytest.raises(ValueError, match=r"009500.tar: held out"):
-        Validator(tmp_path, parse_recipe(VALUES).validation)
+    settings = parse_recipe(VALUES).validation
+    other = tmp_path / "009500.tar"  # as the published set may well name one: no seed of ours
+    other.write_bytes((data / "val" / "009000.tar").read_bytes())
+    assert Validator(tmp_path, settings).files == [other]
+    save_sequence(tmp_path / "renamed.tar", toy_sequence(9500))
+    with pytest.raises(ValueError, match=r"renamed.tar: seed 9500 is held out"):
+        Validator(tmp_path, settings)
 
 
 def test_curves_are_drawn_from_the_first_step_on(tmp_path):

@@ -77,8 +77,8 @@ def _damage(file: Path) -> Iterator[None]:
 
 def refuse_held_out(file: Path, video: Video) -> None:
     """Raises SourceError if one of our renders is kept for the final scores. Published tars have no such seed."""
-    seed = int(video.meta.get("seed", 0))
-    if seed >= HELD_OUT:
+    seed = video.meta.get("seed")
+    if isinstance(seed, int) and seed >= HELD_OUT:
         raise SourceError(f"{file}: seed {seed} is held out (all from {HELD_OUT} on); move the file out of the data")
 
 
