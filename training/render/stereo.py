@@ -6,7 +6,7 @@ The shadow rays of our glass let the pattern through unbent and the projector, a
 real camera, the background is seen through glass too often and too well. Over seven scenes of the full recipe: 18 % of
 the transparent pixels without depth, 6 % the first surface, 37 % the background, 39 % wrong (``sensor_statistics`` has
 real ones); 4 % lost elsewhere. From pictures 300 pixels wide the noise is five times a real camera's at 848. A frame
-costs 4 to 4.5 CPU seconds at 160x96 as at 320x192. Runs inside bpy's environment.
+costs 3.5 to 5 CPU seconds at 160x96 as at 320x192. Runs inside bpy's environment.
 """
 
 from __future__ import annotations
