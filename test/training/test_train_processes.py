@@ -52,7 +52,7 @@ def runs(tmp_path_factory):
     save_sequence(sequence_path(data / "val", 9001), toy_sequence(9001))
     phases = [{**PHASES[0], "steps": 1}, {**PHASES[1], "steps": 2, "frames": {1: 0.5, 5: 0.5}}]
     values = {**VALUES, "phases": phases, "accumulate": 2, "validate_every": 3, "ema": 0.0}
-    values["validation"] = {"frames": 1, "pictures": 0}
+    values["validation"] = {"frames": 5, "pictures": 0}
     for name, changed in (("whole", {}), ("half", {"accumulate": 1, "validate_every": 0})):
         (root / f"{name}.yaml").write_text(yaml.safe_dump({**values, **changed}))
         train(load_recipe(root / f"{name}.yaml"), data, root / name, cpu=True)
