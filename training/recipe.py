@@ -86,7 +86,7 @@ class Recipe:
         accumulate: batches per optimiser step, over all processes together: N processes take an Nth each.
         ema: what the averaged weights keep of themselves at a step; 0 for no averaging.
         checkpointing: recompute activations in the backward pass instead of keeping them.
-        validate_every, save_every: optimiser steps; 0 for never (but at the end).
+        validate_every, save_every: optimiser steps; also at the end. 0: no validation at all; saved at the end only.
         start_from: weights to begin with, as the task understands it; None begins afresh.
         data, lora, model: the task's.
         values: all of it as it was read.
@@ -207,7 +207,31 @@ def _phase(values: Mapping[str, Any], where: str) -> Phase:
 def _part(values: Mapping[str, Any], kind: Any, where: str) -> Any:
     """A dataclass of numbers; lists become tuples."""
     _check_keys(values, kind, where)
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    alike = kind()
+    return kind(**{key: _like(getattr(alike, key), value, f"{where}: {key}") for key, value in values.items()})
+
+
+def _like(default: Any, value: Any, where: str) -> Any:
+    """``value`` as of the default's type: YAML takes 1e-4, without a dot, for a word.
+
+    Raises:
+        ValueError: it is of another.
+    """
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
+            raise ValueError(f"{where} {value!r}: expected {len(default)} numbers, such as {list(default)}")
+        return tuple(_like(one, each, where) for one, each in zip(default, value, strict=True))
+    if isinstance(default, str):
+        return str(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} {value!r}: expected a number, such as {default}") from error
+    if not isinstance(default, int):
+        return number
+    if not number.is_integer():
+        raise ValueError(f"{where} {value!r}: expected a whole number, such as {default}")
+    return int(number)
 
 
 def _check_keys(values: Mapping[str, Any], kind: Any, where: str, ours: Collection[str] = ()) -> None:

@@ -51,6 +51,9 @@ def test_a_wrong_recipe_is_named(tmp_path):
     for change, message in (
         ({"colour": 1}, r"unknown \['colour'\]; known are .*'seed'"),
         ({"optimiser": {"beta": 1}}, r"optimiser: unknown \['beta'\]"),
+        ({"optimiser": {"eps": "tiny"}}, "optimiser: eps 'tiny': expected a number"),
+        ({"optimiser": {"betas": [0.9]}}, r"optimiser: betas \[0.9\]: expected 2 numbers"),
+        ({"validation": {"frames": 2.5}}, "validation: frames 2.5: expected a whole number"),
         ({"precision": "float16"}, "precision 'float16': one of"),
         ({"accumulate": 0}, "accumulate 0: at least 1"),
         ({"ema": 1.0}, "ema 1.0"),
@@ -58,6 +61,7 @@ def test_a_wrong_recipe_is_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             parse_recipe({**VALUES, **change})
+    assert parse_recipe({**VALUES, "optimiser": {"eps": "1e-8"}}).optimiser.eps == 1e-8, "a word for YAML"
     with pytest.raises(ValueError, match=r"missing \['seed'\]"):
         parse_recipe({key: value for key, value in VALUES.items() if key != "seed"})
     with pytest.raises(FileNotFoundError, match=r"bundled are:.*nano"):
