@@ -119,19 +119,24 @@ class Mix:
         self.loaders = loaders
         self._chances = np.array([loader.weight for loader in loaders]) / sum(loader.weight for loader in loaders)
 
-    def choose(self, shared: np.random.Generator) -> tuple[Loader, int]:
-        """The loader and the clip length of one batch. With a ``shared`` that is the same in every process, all of
-        them train on the same kind of batch and none waits for another's longer clips (as published for DVD)."""
-        loader = self.loaders[shared.choice(len(self.loaders), p=self._chances)]
-        return loader, int(loader.frames[shared.integers(len(loader.frames))])
+    def choose(self, rng: np.random.Generator) -> tuple[Loader, int]:
+        """The loader and the clip length of one batch."""
+        loader = self.loaders[rng.choice(len(self.loaders), p=self._chances)]
+        return loader, int(loader.frames[rng.integers(len(loader.frames))])
 
-    def batch(self, rng: np.random.Generator, shared: np.random.Generator | None = None) -> list[TrainingClip]:
+    def batch(self, rng: np.random.Generator) -> list[TrainingClip]:
         """One batch: clips of one length and, where the loader has a size or the set only one, of one size.
 
-        Depends on the two generators and the files only. ``shared`` decides what ``choose`` decides; None: ``rng``.
+        Depends on ``rng`` and the files only.
         """
-        loader, frames = self.choose(shared or rng)
+        loader, frames = self.choose(rng)
         return loader.clips(rng, frames)
+
+    def follow(self, before: Mix) -> None:
+        """Take over what the mix of the same recipe knew of damaged files, so that they stay counted."""
+        for name, source in self.sets.items():
+            if name in before.sets:
+                source.skipped |= before.sets[name].skipped
 
     @property
     def sets(self) -> dict[str, Source]:

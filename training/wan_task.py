@@ -106,7 +106,8 @@ class WanTask(ABC):
         self.transformer = transformer
         self.module = WanModule(transformer, self.loss)
         self._root = setup.data
-        self.refresh()
+        self.mix = read_mix(recipe.data, self._root)
+        self._mixes = self._read_mixes(self.mix)
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -141,18 +142,24 @@ class WanTask(ABC):
         return stacked(samples)
 
     def refresh(self) -> None:
-        """Read the folders anew. A phase draws from the loaders that it names, or from all."""
-        self.mix, where = read_mix(self.recipe.data, self._root), f"recipe {self.recipe.name}"
-        names = [loader.name for loader in self.mix.loaders]
-        for loader in self.mix.loaders:
+        """Read the folders anew."""
+        fresh = read_mix(self.recipe.data, self._root)
+        fresh.follow(self.mix)
+        self.mix, self._mixes = fresh, self._read_mixes(fresh)
+
+    def _read_mixes(self, mix: Mix) -> list[Mix]:
+        """Of each phase: the loaders that it names, or all."""
+        where, names = f"recipe {self.recipe.name}", [loader.name for loader in mix.loaders]
+        for loader in mix.loaders:
             if any(length % 4 != 1 for length in loader.frames):
                 raise ValueError(f"{where}: loader {loader.name}: frames {loader.frames}: each must be 4n+1")
-        self._mixes = []
+        mixes = []
         for phase in self.recipe.phases:
             refuse_unknown(phase.options, ("loaders",), f"{where}: phase {phase.name}")
             wanted = phase.options.get("loaders", names)
             refuse_unknown(dict.fromkeys(wanted), names, f"{where}: phase {phase.name}: loaders")
-            self._mixes.append(Mix(tuple(loader for loader in self.mix.loaders if loader.name in wanted)))
+            mixes.append(Mix(tuple(loader for loader in mix.loaders if loader.name in wanted)))
+        return mixes
 
     def state(self) -> dict[str, Tensor]:
         return {}

@@ -118,7 +118,11 @@ class FrameFiles(Source):
         for file in files:
             if file in self.skipped:
                 raise Damaged(file, self.skipped[file])
-        return joined([self._load(file) for file in files])
+        clips = [self._load(file) for file in files]
+        for file, clip in zip(files, clips, strict=True):
+            if clip.size != clips[0].size:
+                raise Damaged(file, f"(height, width) {clip.size}, the frames before it {clips[0].size}")
+        return joined(clips)
 
     def _load(self, file: Path) -> TrainingClip:
         try:
