@@ -261,8 +261,18 @@ def test_clips_of_a_stream_keep_their_units(made):
 
 def test_high_pictures_are_turned_and_their_sensor_with_them(made):
     task, _ = made["dkt_c"]
-    clip = clip_of(1, size=(48, 32))
-    assert task.engine().predict(clip).disparity.shape == (1, 48, 32)
+    flat = clip_of(1)
+    frame = flat.frames[0]
+    up = replace(frame, rgb=np.rot90(frame.rgb, -1), sensor_depth=np.rot90(frame.sensor_depth, -1))  # clockwise
+    trust = np.random.default_rng(2).uniform(0, 1, (1, 32, 48)).astype(np.float32)
+    seen = []
+    for clip, belief in ((flat, trust), (Clip((up,)), np.rot90(trust, -1, axes=(1, 2)))):
+        engine = task.engine()
+        engine._network = lambda shown, condition, shared: seen.append((shown, condition)) or condition[:, :16]
+        seen.append(engine.predict(clip, belief).disparity)
+    for one, other in zip(seen[0], seen[2], strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(seen[3], np.rot90(seen[1], -1, axes=(1, 2)), rtol=0, atol=1e-6)
 
 
 def test_a_result_on_another_base_is_refused(tmp_path):
