@@ -36,7 +36,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         NAME: ["resources/*", "resources/*/*", "py.typed"],
-        f"{NAME}.engines.nano": ["*.safetensors", "*.md", "*.png"],
+        f"{NAME}.engines.nano": ["*.safetensors", "*.md", "*.png", "*.yaml"],
         f"{NAME}.training": ["recipes/*.yaml"],
         f"{NAME}.training.render": ["*.txt", "recipes/*.yaml"],
     },
