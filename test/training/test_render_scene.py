@@ -76,6 +76,15 @@ def test_every_unseen_scene_has_a_mug_and_ribbed_glass() -> None:
         assert any(asset.parts[0].material.group == "ribbed_glass" for asset in scene)
 
 
+def test_what_is_required_may_be_opaque() -> None:
+    required = {"required_families": ["can", "flask"], "required_materials": ["ceramic"], "count": [3, 3]}
+    recipe = recipe_from_content(changed(**{f"objects__{key}": value for key, value in required.items()}))
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        can, flask, ceramic = draw_assets(rng, recipe.objects, 0.4)
+        assert (can.family, flask.family, ceramic.parts[0].material.group) == ("can", "flask", "ceramic")
+
+
 def test_what_does_not_fit_under_the_shelf_is_not_drawn() -> None:
     rng = np.random.default_rng(2)
     heights = [asset.height for _ in range(5) for asset in draw_assets(rng, FULL.objects, 0.15)]

@@ -31,7 +31,9 @@ def draw_assets(rng: Rng, recipe: ObjectRecipe, headroom: float) -> list[Asset]:
     assets: list[Asset] = []
     for index in range(max(count, len(wanted))):
         own, group = wanted[index] if index < len(wanted) else (choice, None)
-        transparent = index < clear or (group is not None and group in TRANSPARENT)
+        transparent = index < clear if group is None else group in TRANSPARENT
+        if index < len(recipe.required_families) and not own.possible(recipe.required_families[index], transparent):
+            transparent = not transparent  # a can is never of glass
         for _ in range(20):
             asset = draw_object(rng, own, transparent)
             if asset.height <= headroom:
