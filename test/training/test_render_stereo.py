@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from dkt_ros.training.render.stereo_matching import BASELINE, WELL, expose, match, optics_for
+from dkt_ros.training.render.stereo_matching import BASELINE, FARTHEST, WELL, expose, match, optics_for
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("DKT_RENDER_PYTHON", ROOT / ".venv-render/bin/python"))
 
 
-@pytest.mark.parametrize("size", [(64, 48), (160, 96), (320, 192), (832, 480)])
+@pytest.mark.parametrize("size", [(64, 48), (96, 160), (320, 192), (832, 480)])
 def test_the_rays_of_rgb_pixels_are_those_of_infrared_pixels(size: tuple[int, int]) -> None:
     width, height = size
     optics = optics_for(width, height, 0.85 * width)
@@ -54,6 +54,15 @@ def test_matching_finds_the_distances_and_loses_what_one_camera_does_not_see() -
     assert np.isnan(beside).mean() < 0.05 and np.nanmedian(np.abs(beside / wall - 1)) < 0.01
     hidden = depth[50:110, 180:194]  # 25 columns left of the square, which hides them from the right camera
     assert (np.isnan(hidden) | (np.abs(hidden / wall - 1) > 0.02)).mean() > 0.5
+
+
+def test_nothing_is_farther_than_a_file_can_hold() -> None:
+    optics = optics_for(1280, 8, 1200.0)
+    rng = np.random.default_rng(0)
+    dots = cv2.GaussianBlur(rng.random((64, optics.width)).astype(np.float32), (0, 0), 0.8)
+    aside = cv2.warpAffine(dots, np.array([[1, 0, -0.75], [0, 1, 0]]), dots.shape[::-1])  # 88 m
+    depth = match(*expose(dots, aside, rng), optics)
+    assert np.nanmax(depth, initial=0) <= FARTHEST
 
 
 def test_without_texture_nothing_is_found() -> None:

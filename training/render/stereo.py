@@ -92,12 +92,11 @@ def _infrared(scene: Scene, rng: np.random.Generator, optics: Optics, samples: i
 def _camera(rgb: Any, x: float, optics: Optics, made: list[Any]) -> Any:
     """A camera ``x`` metres to the right of the RGB camera that moves with it."""
     data = bpy.data.cameras.new("infrared")
-    longest = max(optics.width, optics.height)
     data.sensor_fit, data.sensor_width = "HORIZONTAL", 36.0
     data.lens = 36.0 * optics.focal / optics.width
-    # A shift to the right and up moves the picture's axis to the left and down.
-    data.shift_x = ((optics.width - 1) / 2 - optics.cx) / longest
-    data.shift_y = (optics.cy - (optics.height - 1) / 2) / longest
+    # In widths, because that is what fits the sensor; to the right and up it moves the axis to the left and down.
+    data.shift_x = ((optics.width - 1) / 2 - optics.cx) / optics.width
+    data.shift_y = (optics.cy - (optics.height - 1) / 2) / optics.width
     data.clip_start, data.clip_end = rgb.data.clip_start, rgb.data.clip_end
     return _beside(bpy.data.objects.new("infrared", data), rgb, x, made)
 

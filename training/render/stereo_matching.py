@@ -9,8 +9,8 @@ import numpy as np
 
 from dkt_ros.frames import Float32, UInt8
 
-#: Metres between the infrared cameras, and the nearest distance that is matched.
-BASELINE, NEAREST = 0.055, 0.25
+#: Metres between the infrared cameras, and the nearest and farthest distance that is matched (files hold 65.5 m).
+BASELINE, NEAREST, FARTHEST = 0.055, 0.25, 60.0
 #: The infrared pictures are enlarged by the least whole factor that makes them this wide.
 LEAST = 300
 #: Photons of a white pixel, for shot noise.
@@ -78,5 +78,6 @@ def match(left: UInt8, right: UInt8, optics: Optics) -> Float32:
         mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
     )
     disparity = matcher.compute(left, right).astype(np.float32) / 16
-    found = disparity > 0.5
-    return np.where(found, optics.focal * BASELINE / np.maximum(disparity, 0.5), np.nan).astype(np.float32)
+    least = max(0.5, optics.focal * BASELINE / FARTHEST)
+    depth = optics.focal * BASELINE / np.maximum(disparity, least)
+    return np.where(disparity > least, depth, np.nan).astype(np.float32)
