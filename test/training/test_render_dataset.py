@@ -356,6 +356,7 @@ def test_without_blender_it_names_the_remedy(tmp_path: Path, capsys: pytest.Capt
         (["--recipe", "full", "--frames", "0"], "at least 1"),
         (["--recipe", "full", "--shard", "0/4"], "1 to N"),
         (["--size", "160x96"], "--recipe"),
+        (["--seed", "0"], "--recipe"),
         ([], "job.json"),
         (["--recipe", "nonesuch"], "nonesuch"),
     ],

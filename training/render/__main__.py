@@ -128,7 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command != "dataset":
         status: int = options.run(options)
         return status
-    given = [name for name in ("seed", "count", "size", "frames", "samples", "extend") if getattr(options, name)]
+    new = ("seed", "count", "size", "frames", "samples", "extend")
+    given = [name for name in new if getattr(options, name) not in (None, False)]
     if options.recipe is None and given:
         p.error(f"--{given[0]} belongs to a new job: give --recipe too, or leave it out to go on with the job of --out")
     return _dataset(options)
