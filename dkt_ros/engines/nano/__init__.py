@@ -20,9 +20,10 @@ CARD = EngineCard(
     gives_normals=True,
     licence="Apache-2.0",
     description=(
-        "Completes the depth of glass, clear plastic and metal on tables, trays and shelves, in bins and sinks, at 160x96 "
-        "on two CPU cores. Trained for about two hours on our own Blender renders with a simulated D4xx sensor, and on "
-        "nothing real. It leans on the sensor where the sensor is right; without one it knows little more than the layout."
+        "Completes the depth of glass, clear plastic and metal on tables, trays and shelves, in bins and sinks, at "
+        "160x96 on two CPU cores. Trained for about two hours on our own Blender renders with a simulated D4xx sensor, "
+        "and on nothing real. It leans on the sensor where the sensor is right; without one it knows little more than "
+        "the layout."
     ),
 )
 
