@@ -151,6 +151,35 @@ def test_a_full_disk_stops_the_job_with_nothing_half_written(
     assert len(seeds_in(out)) == 30
 
 
+PLANE = """
+import bpy, numpy as np
+from types import SimpleNamespace
+from dkt_ros.training.render import passes
+from dkt_ros.training.render.camera import look_at
+from dkt_ros.training.render.stage import install_camera
+
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_plane_add(size=6)
+poses = np.stack([look_at(np.array([x, -0.4, 0.5]), np.zeros(3), 0.5) for x in (0.0, 0.1, 0.2)])
+path = SimpleNamespace(camera_to_world=poses, focal=0.85)
+install_camera(path)
+passes.configure(800, 600, 3, 1, 0)
+try:
+    passes.geometry(SimpleNamespace(path=path))
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason=f"no {PYTHON}: run `make render-env`")
+def test_blender_on_a_full_disk_is_told_from_other_failures(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)  # for less than two pictures
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(small_disk)}
+    done = subprocess.run([str(PYTHON), "-c", PLANE], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "No space left on device" in done.stdout, done.stderr
+    assert not list(small_disk.glob("dkt_render_*"))
+
+
 def test_a_quota_stops_the_job_likewise(tmp_path: Path, trouble: Trouble, capsys: pytest.CaptureFixture[str]) -> None:
     trouble(bytes=20_000)
     assert main(arguments(tmp_path / "data")) == 3
@@ -233,6 +262,8 @@ def test_another_job_in_the_same_folder_is_refused_and_the_difference_named(
     assert "recipe.samples is 8 there and 77 here" in said and "recipe.frames" not in said and "--extend" not in said
     assert main(arguments(tmp_path, count=4)) == 2
     assert "seeds.count is 2 there and 4 here" in (said := capsys.readouterr().err) and "--extend" in said
+    assert main(arguments(tmp_path, "--extend", "--seed", "9500", count=4)) == 2
+    assert "all in between" in capsys.readouterr().err
     assert main(arguments(tmp_path, "--extend", count=4)) == 0
     assert seeds_in(tmp_path) == [1000, 1001, 1002, 1003] and read_job(tmp_path / "job.json").count == 4
 

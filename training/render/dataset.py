@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def _survey(folder: Path, seeds: range, records: Records) -> tuple[Tally, list[i
                 tally.there += 1
                 continue
             _tell(f"{path} was cut short: removed, it is rendered again")
-            path.unlink()
+            path.unlink(missing_ok=True)  # another job on the folder may have been first
             tally.cut.append(path)
         if seed in rejected:
             tally.rejected_before += 1
@@ -162,8 +163,9 @@ def _sweep(folder: Path) -> None:
     for scratch in folder.glob(f"{SCRATCH}*"):
         owner = re.fullmatch(r"(.*)-(\d+)-\d+", scratch.name.removeprefix(SCRATCH))
         dead = owner is not None and owner[1] == host and not _alive(int(owner[2]))
-        if dead or time.time() - scratch.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its owner ended meanwhile
+            if dead or time.time() - scratch.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

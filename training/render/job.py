@@ -108,6 +108,11 @@ def settle(folder: Path, wanted: Job | None, extend: bool = False) -> Job:
     differences = {key for key in there.keys() | asked.keys() if there.get(key) != asked.get(key)}
     differences -= _NO_MATTER
     if extend and differences and differences <= {"seeds.first", "seeds.count"}:
+        if wanted.first > present.seeds.stop or present.first > wanted.seeds.stop:
+            raise JobError(
+                f"{folder} holds seeds {present.first}..{present.seeds[-1]}: with {wanted.first}..{wanted.seeds[-1]} "
+                "all in between would belong to it too; use another --out, or ask for those as well"
+            )
         first = min(present.first, wanted.first)
         job = Job(present.recipe, first, max(present.seeds.stop, wanted.seeds.stop) - first)
         _write(path, job)

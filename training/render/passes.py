@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ Float32 = NDArray[np.float32]
 
 #: Beyond this Cycles means "nothing was hit" (it writes 1e10).
 FAR = 1e9
+
+#: A disk with less free space is full.
+FULL_BYTES = 2**20
 
 #: A vessel full of liquid has six interfaces, and two of them may stand behind one another.
 BOUNCES = 12
@@ -77,11 +82,26 @@ def render() -> Iterator[dict[str, Any]]:
         with _quiet():
             bpy.ops.render.render(animation=True)
         for path in sorted(Path(folder).iterdir()):
-            with OpenEXR.File(str(path), separate_channels=True) as file:
-                yield {
-                    name.split(".", 1)[1]: np.ascontiguousarray(channel.pixels, np.float32)
-                    for name, channel in file.channels().items()
-                }
+            yield _channels(path)
+
+
+def _channels(path: Path) -> dict[str, Any]:
+    """The channels of a picture that Blender wrote.
+
+    Raises:
+        OSError: the disk was too full for it, which Blender itself does not say.
+    """
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            return {
+                name.split(".", 1)[1]: np.ascontiguousarray(channel.pixels, np.float32)
+                for name, channel in file.channels().items()
+            }
+    except Exception as error:
+        # Now, while all pictures are there; whoever is told of the error finds room again.
+        if shutil.disk_usage(path.parent).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 @contextlib.contextmanager
