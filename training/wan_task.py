@@ -153,6 +153,8 @@ class WanTask(ABC):
         for loader in mix.loaders:
             if any(length % 4 != 1 for length in loader.frames):
                 raise ValueError(f"{where}: loader {loader.name}: frames {loader.frames}: each must be 4n+1")
+            for source in (source for source, _ in loader.sets.values() if source.video):
+                source.check(max(loader.frames))
         mixes = []
         for phase in self.recipe.phases:
             refuse_unknown(phase.options, ("loaders",), f"{where}: phase {phase.name}")

@@ -161,6 +161,10 @@ def test_long_clips_come_from_long_tars_and_what_is_drawn_does_not_depend_on_wha
     cut.write_bytes(whole[: len(whole) // 2])
     fresh = [TarFiles("ours", tmp_path).draw(np.random.default_rng(seed), 3).rgb.tobytes() for seed in range(12)]
     found = TarFiles("ours", tmp_path)
+    found.check(9)
+    with pytest.raises(SourceError, match=r"asked for 13 frames; its longest video has 9; .*--frames"):
+        found.check(13)
+    assert not found.skipped, "a check names no files; drawing does"
     long = load_sequence(sequence_path(tmp_path, 1002))
     for clip in draws(found, frames=9, times=6):
         np.testing.assert_array_equal(clip.rgb, long.rgb)

@@ -153,3 +153,8 @@ def test_training_goes_on_from_the_folders_lora(tmp_path):
 def test_wrong_words_of_a_recipe_are_refused(tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
         make_task("dkt", tmp_path, **changes)
+
+
+def test_clips_longer_than_all_videos_are_refused_before_the_first_step(tmp_path):
+    with pytest.raises(ValueError, match=r"set ours: asked for 9 frames; its longest video has 5; .*--frames"):
+        make_task("dkt", tmp_path, frames=9)

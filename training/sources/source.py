@@ -46,6 +46,10 @@ class Source(ABC):
         """How many pictures or videos the index holds, damaged ones included."""
 
     @abstractmethod
+    def check(self, frames: int) -> None:
+        """Raises SourceError if no video is that long: better before a run than days into it."""
+
+    @abstractmethod
     def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
         """A clip of ``frames`` frames, or ``Damaged``."""
 
@@ -105,13 +109,16 @@ class FrameFiles(Source):
     def __len__(self) -> int:
         return len(self._shots)
 
-    def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
+    def check(self, frames: int) -> None:
         if frames not in self._long:
             self._long[frames] = [i for i, shot in enumerate(self._shots) if len(shot) >= frames]
-        long = self._long[frames]
-        if not long:
+        if not self._long[frames]:
             longest = max(len(shot) for shot in self._shots)
             raise SourceError(f"set {self.name}: asked for {frames} frames; its longest video has {longest}")
+
+    def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
+        self.check(frames)
+        long = self._long[frames]
         shot = self._shots[long[rng.integers(len(long))]]
         start = int(rng.integers(len(shot) - frames + 1))
         files = shot[start : start + frames]

@@ -55,13 +55,28 @@ class TarFiles(Source):
         for file in files:
             if file in self.skipped:
                 raise Damaged(file, self.skipped[file])
-            if file not in self._frames:
-                with _damage(file):
-                    self._frames[file] = frame_count(file)
-            if self._frames[file] >= frames:
+            if self._length(file) >= frames:
                 return file
-        longest = max(self._frames[file] for file in files)
-        raise SourceError(
+        raise self._too_long(frames)
+
+    def check(self, frames: int) -> None:
+        for file in self._files:
+            try:
+                if self._length(file) >= frames:
+                    return
+            except Damaged:  # to be named and counted when it is drawn
+                continue
+        raise self._too_long(frames)
+
+    def _length(self, file: Path) -> int:
+        if file not in self._frames:
+            with _damage(file):
+                self._frames[file] = frame_count(file)
+        return self._frames[file]
+
+    def _too_long(self, frames: int) -> SourceError:
+        longest = max(self._frames.values(), default=0)
+        return SourceError(
             f"set {self.name}: asked for {frames} frames; its longest video has {longest}; take shorter clips in the "
             "recipe, or render with --frames"
         )
