@@ -5,6 +5,7 @@ Everything here is numpy until ``draw_batch`` stacks tensors. A draw depends onl
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from dkt_ros.engines.completion_model import Condition
 from dkt_ros.engines.conditioning import BETA_RANGE, disparity_range, fill_partial
 from dkt_ros.frames import Float32
 from dkt_ros.training.render.sensor import simulate_depth_sensor
-from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, load_sequence, sequence_files
+from dkt_ros.training.sequences import CLEAR_PLASTIC, Sequence, SequenceError, load_sequence, sequence_files
 from dkt_ros.training.sources.tars import refuse_held_out
 from dkt_ros.trust import sensor_trust
+
+_log = logging.getLogger(__name__)
 
 #: Crops (height, width) of the rendered 96x160, drawn per batch; 4:3 among them, the aspect of most depth cameras.
 CROPS = ((96, 160), (96, 160), (96, 128), (96, 144), (80, 128))
@@ -72,25 +75,53 @@ class Batch:
 
 
 class SequencePool:
-    """The rendered sequences of a folder, in memory. ``refresh`` adds what was rendered meanwhile."""
+    """The rendered sequences of a folder, in memory. ``refresh`` adds what was rendered meanwhile.
+
+    Attributes:
+        sequences: those loaded so far.
+        skipped: name of a file that could not be read at the last ``refresh`` (damaged, or still being copied) ->
+            reason; tried again at the next.
+
+    Raises:
+        FileNotFoundError: there are no files.
+        SequenceError: none of them can be read.
+        SourceError: one is held out for the final scores; by ``refresh``, too.
+    """
 
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
         self.sequences: list[Sequence] = []
+        self.skipped: dict[str, str] = {}
         self._names: set[str] = set()
+        self._told: set[str] = set()
         self.refresh()
+        if self.skipped and not self.sequences:
+            raise SequenceError(
+                f"none of the {len(self.skipped)} *.tar can be read; the first: {next(iter(self.skipped.values()))}"
+            )
         if not self.sequences:
             raise FileNotFoundError(f"{self.directory}: no *.tar; render some with `python -m dkt_ros.training.render`")
 
     def refresh(self) -> int:
         """Load new files; returns how many sequences there are."""
+        self.skipped = {}
         for path in sequence_files(self.directory):
             if path.name not in self._names:
-                sequence = load_sequence(path)
-                refuse_held_out(path, sequence)
-                self.sequences.append(sequence)
-                self._names.add(path.name)
+                self._load(path)
         return len(self.sequences)
+
+    def _load(self, path: Path) -> None:
+        try:
+            sequence = load_sequence(path)
+        except (SequenceError, FileNotFoundError) as error:
+            self.skipped[path.name] = str(error)
+            if path.name not in self._told:
+                _log.warning("skipped, to be tried again at the next look for new files: %s", error)
+            self._told.add(path.name)
+            return
+        refuse_held_out(path, sequence)
+        self.sequences.append(sequence)
+        self._names.add(path.name)
 
 
 def draw_batch(pool: SequencePool, rng: np.random.Generator, frames: int, size: int) -> Batch:

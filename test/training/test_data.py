@@ -1,6 +1,7 @@
 """Samples of the small engine: repeatable, in one unit, with a sensor believed as the path believes it."""
 
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
 from dkt_ros.training.data import SequencePool, draw_batch, draw_sample, draw_trust  # noqa: E402
-from dkt_ros.training.sequences import GLASS, LIQUID, save_sequence, sequence_path  # noqa: E402
+from dkt_ros.training.sequences import GLASS, LIQUID, SequenceError, save_sequence, sequence_path  # noqa: E402
 from dkt_ros.trust import sensor_trust  # noqa: E402
 from test.training.toy import toy_sequence  # noqa: E402
 
@@ -91,3 +92,24 @@ def test_the_pool_finds_what_came_meanwhile_and_refuses_what_is_held_out(tmp_pat
     save_sequence(sequence_path(tmp_path, 9500), toy_sequence(9500))
     with pytest.raises(ValueError, match=r"009500\.tar: seed 9500 is held out"):
         pool.refresh()
+
+
+def test_a_file_that_is_still_being_copied_is_skipped_told_once_and_taken_when_it_is_whole(tmp_path, caplog):
+    save_sequence(sequence_path(tmp_path, 1000), toy_sequence(1000))
+    pool = SequencePool(tmp_path)
+    save_sequence(sequence_path(tmp_path, 1002), toy_sequence(1002))
+    whole = sequence_path(tmp_path, 1002).read_bytes()
+    copied = sequence_path(tmp_path, 1001)
+    with caplog.at_level(logging.WARNING):
+        for share in (3, 2):
+            copied.write_bytes(whole[: len(whole) // share])
+            assert pool.refresh() == 2 and list(pool.skipped) == ["001001.tar"]
+    assert len(caplog.records) == 1 and "001001.tar: cut short" in caplog.text
+    copied.write_bytes(whole)
+    assert pool.refresh() == 3 and not pool.skipped
+
+
+def test_a_folder_without_a_single_whole_file_is_an_error(tmp_path):
+    sequence_path(tmp_path, 1000).write_bytes(b"no tar" * 200)
+    with pytest.raises(SequenceError, match=r"none of the 1 \*\.tar can be read; the first: .*001000\.tar: "):
+        SequencePool(tmp_path)

@@ -74,6 +74,7 @@ def test_the_engine_loads_what_training_wrote(trained):
     assert "40 steps of recipe toy" in card.description and "2 rendered sequences" in card.description
     config = load_weights(out / "weights.safetensors")[1]
     assert config["recipe"] == {"name": "toy", "hash": trainer.recipe.hash} and config["together"] is True
+    assert (config["sequences"], config["skipped_files"]) == (2, 0)
 
 
 def test_resuming_gives_the_numbers_of_a_run_that_was_never_stopped(data, trained, tmp_path):

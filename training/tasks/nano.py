@@ -120,6 +120,7 @@ class Nano:
             **self._works,
             "sizes": asdict(self._sizes),
             "sequences": sequences,
+            "skipped_files": len(self._pool.skipped),
             "licence": LICENCE,
             "description": (
                 f"A completion network after {facts['steps']} steps of recipe {recipe['name']} ({recipe['hash']}) "
