@@ -110,6 +110,17 @@ class SequencePool:
                 self._load(path)
         return len(self.sequences)
 
+    def long_enough(self, frames: int) -> list[Sequence]:
+        """The sequences of at least ``frames`` frames; ValueError if there is none."""
+        long = [sequence for sequence in self.sequences if len(sequence) >= frames]
+        if not long:
+            lengths = ", ".join(map(str, sorted({len(sequence) for sequence in self.sequences})))
+            raise ValueError(
+                f"{self.directory}: clips of {frames} frames asked for, its sequences have {lengths}; take shorter "
+                "clips in the recipe, or render with --frames"
+            )
+        return long
+
     def _load(self, path: Path) -> None:
         try:
             sequence = load_sequence(path)
@@ -125,14 +136,19 @@ class SequencePool:
 
 
 def draw_batch(pool: SequencePool, rng: np.random.Generator, frames: int, size: int) -> Batch:
-    """``size`` clips of ``frames`` frames from random sequences, all cropped to the same random size."""
+    """``size`` clips of ``frames`` frames from random sequences that have so many, all of the same random crop.
+
+    Raises:
+        ValueError: none is that long.
+    """
     crop = CROPS[rng.integers(len(CROPS))]
-    samples = [draw_sample(pool.sequences[rng.integers(len(pool.sequences))], rng, frames, crop) for _ in range(size)]
+    long = pool.long_enough(frames)
+    samples = [draw_sample(long[rng.integers(len(long))], rng, frames, crop) for _ in range(size)]
     return stack(samples)
 
 
 def draw_sample(sequence: Sequence, rng: np.random.Generator, frames: int, crop: tuple[int, int]) -> Sample:
-    """One augmented clip with a freshly simulated sensor."""
+    """One augmented clip with a freshly simulated sensor, of a sequence that has at least ``frames`` frames."""
     longest = (len(sequence) - 1) // (frames - 1) if frames > 1 else 1
     stride = int(rng.integers(1, min(longest, 2) + 1))
     start = int(rng.integers(0, len(sequence) - stride * (frames - 1)))

@@ -113,3 +113,13 @@ def test_a_folder_without_a_single_whole_file_is_an_error(tmp_path):
     sequence_path(tmp_path, 1000).write_bytes(b"no tar" * 200)
     with pytest.raises(SequenceError, match=r"none of the 1 \*\.tar can be read; the first: .*001000\.tar: "):
         SequencePool(tmp_path)
+
+
+def test_long_clips_come_from_long_sequences(tmp_path):
+    for seed, frames in ((1000, 1), (1001, 5), (1002, 3)):
+        save_sequence(sequence_path(tmp_path, seed), toy_sequence(seed, frames=frames))
+    pool = SequencePool(tmp_path)
+    assert draw_batch(pool, np.random.default_rng(0), 5, 6).disparity.shape[:2] == (6, 5)
+    assert [len(sequence) for sequence in pool.long_enough(3)] == [5, 3]
+    with pytest.raises(ValueError, match=r"clips of 9 frames asked for, its sequences have 1, 3, 5; .*--frames"):
+        draw_batch(pool, np.random.default_rng(0), 9, 1)

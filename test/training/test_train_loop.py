@@ -77,6 +77,7 @@ def test_a_wrong_recipe_is_named(tmp_path):
         ({"task": "dream"}, "task 'dream': no such task; choose one of .*nano"),
         ({"phases": [{**PHASES[0], "trains": "decoder"}]}, "phase codec trains 'decoder'"),
         ({"data": {"clips_per_step": {1: 1}}}, "each with its number in clips_per_step"),
+        ({"phases": [{**PHASES[0], "frames": {9: 1.0}}], "data": {"clips_per_step": {9: 1}}}, "its sequences have 5;"),
         ({"lora": {"rank": 4}}, r"lora: unknown \['rank'\]"),
         ({"checkpointing": True, "model": VALUES["model"]}, None),
         ({"validation": {"best": "C.glass.rel"}, "validate_every": 5}, "must be one of C.transparent.rel"),

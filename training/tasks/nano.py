@@ -64,7 +64,7 @@ class Nano:
     and ``frames`` (frames per clip -> how often). ``start_from`` is a file of the same sizes, or "bundled".
 
     Raises:
-        ValueError: a key or word of the recipe is missing or unknown, or a base is given.
+        ValueError: a key or word of the recipe is missing or unknown, a base is given, or no sequence is long enough.
         FileNotFoundError, CheckpointError: no sequences, or ``start_from`` cannot be used.
     """
 
@@ -82,6 +82,7 @@ class Nano:
             _start_from(self._network, recipe.start_from)
         self.module = NanoModule(self._network)
         self._pool = SequencePool(setup.data / "train")
+        self._pool.long_enough(max(max(phase.options["frames"]) for phase in recipe.phases))
 
     def groups(self) -> Sequence[Group]:
         hidden = {f"network.{name}": parameter for name, parameter in hidden_matrices(self._network).items()}
