@@ -371,6 +371,13 @@ def test_help_teaches_at_once_and_without_blender() -> None:
         assert word in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize(("recipe", "first"), [("full", 1000), ("unseen", 9600)])
+def test_what_training_must_never_see_begins_where_training_refuses_it(tmp_path: Path, recipe: str, first: int) -> None:
+    trouble = ["dataset", "--recipe", recipe, "--out", str(tmp_path), "--count", "1", "--renderer", "true"]
+    main(trouble)  # the renderer ends at once, so nothing is rendered; the job is written down before
+    assert json.loads((tmp_path / "job.json").read_text())["seeds"]["first"] == first
+
+
 def test_without_blender_it_names_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ImportError):
         import bpy  # noqa: F401

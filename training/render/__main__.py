@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dkt_ros.training.render.crew import Crew
     from dkt_ros.training.render.job import Job
 
-#: What a new job renders unless it is told otherwise.
-FIRST, COUNT = 1000, 50
+#: What a new job renders unless it is told otherwise; what training must never see begins where training refuses it.
+FIRST, FIRST_UNSEEN, COUNT = 1000, 9600, 50
 
 DATASET = """
 Render the sequences of a recipe: RGB, depth of the first surface, depth without the transparent objects, normals,
@@ -95,7 +95,12 @@ def parser() -> argparse.ArgumentParser:
     dataset.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the data set")
     new = dataset.add_argument_group("a new job (the recipe's own values unless said otherwise)")
     new.add_argument("--recipe", metavar="NAME", help="full, unseen, or a .yaml file; without it: the job in DIR")
-    new.add_argument("--seed", type=_at_least(0), metavar="FIRST", help=f"first seed (default {FIRST})")
+    new.add_argument(
+        "--seed",
+        type=_at_least(0),
+        metavar="FIRST",
+        help=f"first seed (default {FIRST}; of recipe unseen {FIRST_UNSEEN})",
+    )
     new.add_argument("--count", type=_at_least(1), metavar="N", help=f"how many successive seeds (default {COUNT})")
     new.add_argument("--size", type=_size, metavar="WxH", help="of a picture, for example 160x96 or 320x192")
     new.add_argument("--frames", type=_at_least(1), metavar="N", help="per sequence")
@@ -188,7 +193,8 @@ def _wanted(options: argparse.Namespace) -> Job | None:
         raise JobError(str(error)) from error
     if recipe.objects.meshes:
         print(recipe.objects.meshes.report, file=sys.stderr)
-    return Job(recipe, FIRST if options.seed is None else options.seed, options.count or COUNT)
+    first = FIRST_UNSEEN if recipe.name == "unseen" else FIRST
+    return Job(recipe, first if options.seed is None else options.seed, options.count or COUNT)
 
 
 def _crew(options: argparse.Namespace) -> Crew:
