@@ -145,8 +145,8 @@ class Mix:
 
     @property
     def skipped(self) -> dict[Path, str]:
-        """Damaged files met so far, with reasons."""
-        return {path: reason for source in self.sets.values() for path, reason in source.skipped.items()}
+        """Damaged files met so far, with reasons; may be asked while another thread draws."""
+        return {path: reason for source in self.sets.values() for path, reason in source.skipped.copy().items()}
 
     def summary(self) -> str:
         """A line per set: how many pictures or videos it holds and how many files of it were skipped."""
