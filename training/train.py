@@ -63,6 +63,7 @@ def train(
     with Journal(out, recipe, trainer.step, active=trainer.main) as journal, _Stopping(trainer):
         if changed:
             journal.say(f"the recipe has changed since this run began: {', '.join(changed)}")
+        journal.say(trainer.task.summary())
         while trainer.step < recipe.steps and not trainer.stop:
             row = trainer.advance()
             journal.step(trainer.step, trainer.phase_name, row)
@@ -74,6 +75,7 @@ def train(
                 trainer.save()
                 journal.flush()
         trainer.save()
+        journal.say(trainer.task.summary())
         journal.finish(trainer.step, trainer.skipped)
     trainer.accelerator.end_training()
     return trainer

@@ -147,6 +147,10 @@ class WanTask(ABC):
         fresh.follow(self.mix)
         self.mix, self._mixes = fresh, self._read_mixes(fresh)
 
+    def summary(self) -> str:
+        """See ``Task``."""
+        return self.mix.summary()
+
     def _read_mixes(self, mix: Mix) -> list[Mix]:
         """Of each phase: the loaders that it names, or all."""
         where, names = f"recipe {self.recipe.name}", [loader.name for loader in mix.loaders]
@@ -182,6 +186,7 @@ class WanTask(ABC):
             "area": width * height,
             "clip_lengths": list(range(1, longest + 1, 4)),
             "sequences": sum(len(source) for source in self.mix.sets.values()),
+            "skipped_files": len(self.mix.skipped),
             "sets": sorted(self.mix.sets),
             "licence": self.recipe.model.get("licence", "unknown"),
             **self.facts(),

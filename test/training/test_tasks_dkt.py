@@ -75,6 +75,14 @@ def test_a_step_is_the_loss_of_what_the_transformer_says(tmp_path):
     assert total == pytest.approx(float((velocity - (start - clean)).square().mean()), rel=1e-5)
 
 
+def test_what_was_skipped_is_said_and_written(tmp_path):
+    task = make_task("dkt", tmp_path)
+    (name, source), *_ = task.mix.sets.items()
+    source.skipped[tmp_path / "000001.tar"] = "cut short"
+    assert f"{name}: {len(source)} videos, 1 skipped" in task.summary().splitlines()
+    assert task.header()["skipped_files"] == 1
+
+
 def test_batches_differ_in_level_and_length_and_repeat_with_their_seed(tmp_path):
     task = make_task("dkt", tmp_path)
     batches = [drawn(task, seed) for seed in range(8)]

@@ -104,6 +104,16 @@ def test_a_changed_recipe_is_told_and_another_network_refused(data, trained, tmp
         train(parse_recipe({**VALUES, "model": wider}), data, tmp_path, resume=True, cpu=True)
 
 
+def test_a_run_says_first_and_last_what_it_trains_on_and_what_it_skipped(tmp_path, capsys):
+    toy_data(tmp_path)
+    (tmp_path / "train" / "001002.tar").write_bytes(b"no tar" * 200)
+    short = {**VALUES, "validate_every": 0, "phases": [{**PHASES[0], "steps": 1}]}
+    train(parse_recipe(short), tmp_path, tmp_path / "out", cpu=True)
+    assert capsys.readouterr().err.count("train: 2 sequences, 1 skipped\n") == 2
+    config = load_weights(tmp_path / "out" / "weights.safetensors")[1]
+    assert (config["sequences"], config["skipped_files"]) == (2, 1)
+
+
 def test_a_finished_training_is_not_overwritten(data, trained):
     with pytest.raises(FileExistsError, match="--resume"):
         train(parse_recipe(VALUES), data, trained[0], cpu=True)

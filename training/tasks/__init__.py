@@ -88,6 +88,10 @@ class Task(Protocol):
         """Look for data that came meanwhile. Never called while ``draw`` runs."""
         ...
 
+    def summary(self) -> str:
+        """Lines that say which data it trains on and what was skipped so far; may be asked while ``draw`` runs."""
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """What must be kept to resume, besides the trainable parameters (such as measured statistics)."""
         ...
@@ -101,8 +105,8 @@ class Task(Protocol):
 
         Through ``engines.checkpoints.save_weights``, so that it is whole or not there. The header's "config" holds
         ``facts`` (``steps``, ``recipe`` with ``name`` and ``hash``, ``validation``: the last scores) and what the task
-        adds: ``licence``, ``description``, ``clip_lengths``, ``area``, ``sequences`` and what its engine needs. Called
-        in one process only, with the averaged parameters in place.
+        adds: ``licence``, ``description``, ``clip_lengths``, ``area``, ``sequences``, ``skipped_files`` (how many could
+        not be read) and what its engine needs. Called in one process only, with the averaged parameters in place.
         """
         ...
 

@@ -107,6 +107,9 @@ class Nano:
     def refresh(self) -> None:
         self._pool.refresh()
 
+    def summary(self) -> str:
+        return f"train: {len(self._pool.sequences)} sequences, {len(self._pool.skipped)} skipped"
+
     def state(self) -> dict[str, Tensor]:
         return dict(self.module.named_buffers())
 
