@@ -65,6 +65,24 @@ def open_sequence(path: Path | str, required: Iterable[str], optional: Iterable[
         yield SequenceTar(Path(path), file, members, set(required), set(optional))
 
 
+def first_record(path: Path | str, kind: str) -> Any:
+    """What the first JSON member of that kind holds, None if there is none; nothing after it is looked at.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SequenceError: it is no tar, is cut before that member, or the member is no JSON.
+    """
+    with open(path, "rb") as file:
+        try:
+            for member in _members(file):
+                if member.name.endswith(f".{kind}") and member.isreg() and member.size <= MAX_BYTES:
+                    file.seek(member.offset_data)
+                    return json.loads(file.read(member.size))
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+            raise _error(path, f"cut short, damaged or not an uncompressed tar ({error})") from error
+    return None
+
+
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:

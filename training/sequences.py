@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from dkt_ros.frames import Float32, Frame, Intrinsics, UInt8
 from dkt_ros.training import transphy3d
 from dkt_ros.training.sequence_reader import OPTIONAL, OURS, REQUIRED, SequenceReader
-from dkt_ros.training.sequence_tar import RENDER_AGAIN, SequenceError, as_json, open_sequence, png, write_tar
+from dkt_ros.training.sequence_tar import (
+    RENDER_AGAIN,
+    SequenceError,
+    as_json,
+    first_record,
+    open_sequence,
+    png,
+    write_tar,
+)
 
 #: Values of ``Sequence.material``.
 SURROUNDINGS, ORDINARY, CERAMIC, METAL, CLEAR_PLASTIC, GLASS, LIQUID = range(7)
@@ -224,6 +232,19 @@ def frame_count(path: Path | str) -> int:
     """
     with open_sequence(path, REQUIRED, (*OPTIONAL, *OURS)) as tar:
         return SequenceReader(tar).count
+
+
+def stored_seed(path: Path | str) -> int | None:
+    """The seed of a sequence of ours; None for other tars. Reads a single small member.
+
+    Raises:
+        FileNotFoundError, SequenceError: as ``frame_count``.
+    """
+    record = first_record(path, "metadata.json")
+    ours = record.get("dkt_ros") if isinstance(record, dict) else None
+    meta = ours.get("meta") if isinstance(ours, dict) else None
+    seed = meta.get("seed") if isinstance(meta, dict) else None
+    return seed if isinstance(seed, int) else None
 
 
 def load_video(path: Path | str, frames: Iterable[int] | None = None) -> Video:

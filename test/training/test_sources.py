@@ -11,7 +11,13 @@ pytest.importorskip("h5py", reason="h5py is not installed: pip install h5py")
 
 from dkt_ros.training.clip import TrainingClip, joined  # noqa: E402
 from dkt_ros.training.mixing import LAYOUTS  # noqa: E402
-from dkt_ros.training.sequences import load_sequence, save_sequence, sequence_path  # noqa: E402
+from dkt_ros.training.sequences import (  # noqa: E402
+    SequenceError,
+    load_sequence,
+    save_sequence,
+    sequence_path,
+    stored_seed,
+)
 from dkt_ros.training.sources.source import TRIES, FrameFiles, SourceError, runs  # noqa: E402
 from dkt_ros.training.sources.tars import TarFiles  # noqa: E402
 from test.training import tiny_sets  # noqa: E402
@@ -176,6 +182,23 @@ def test_a_held_out_render_stops_the_training(tmp_path):
     save_sequence(sequence_path(tmp_path, 9500), toy_sequence(9500))
     with pytest.raises(SourceError, match=r"009500\.tar: seed 9500 is held out"):
         TarFiles("ours", tmp_path).draw(np.random.default_rng(0), 1)
+    sequence_path(tmp_path, 9500).rename(tmp_path / "zebra.tar")
+    save_sequence(sequence_path(tmp_path, 1000), toy_sequence(1000))
+    sequence_path(tmp_path, 1001).write_bytes(b"no tar" * 200)
+    with pytest.raises(SourceError, match=r"zebra\.tar: seed 9500 is held out"):
+        TarFiles("ours", tmp_path).check(1)  # though the first file is good enough, and the second damaged
+
+
+def test_the_seed_is_found_without_reading_the_pictures(tmp_path):
+    path = sequence_path(tmp_path, 1000)
+    save_sequence(path, toy_sequence(1000))
+    assert stored_seed(path) == 1000
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    assert stored_seed(path) == 1000
+    path.write_bytes(whole[:1000])
+    with pytest.raises(SequenceError, match=r"001000\.tar: "):
+        stored_seed(path)
 
 
 BREAKS = {

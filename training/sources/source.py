@@ -47,7 +47,7 @@ class Source(ABC):
 
     @abstractmethod
     def check(self, frames: int) -> None:
-        """Raises SourceError if no video is that long: better before a run than days into it."""
+        """Raises SourceError if no video is that long or the set must not be used: before a run, not days into it."""
 
     @abstractmethod
     def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from dkt_ros.training.clip import TrainingClip
-from dkt_ros.training.sequences import Sequence, SequenceError, Video, frame_count, load_video, sequence_files
+from dkt_ros.training.sequences import (
+    Sequence,
+    SequenceError,
+    Video,
+    frame_count,
+    load_video,
+    sequence_files,
+    stored_seed,
+)
 from dkt_ros.training.sources.files import Damaged
 from dkt_ros.training.sources.source import Source, SourceError
 
@@ -22,7 +30,8 @@ class TarFiles(Source):
     """The tars directly in ``folder``; how long each is, is found out when it is first drawn.
 
     Raises:
-        SourceError: there is none; or, when drawn, one of our renders is held out for the final scores.
+        SourceError: there is none; by ``check`` and when drawn, too: one of our renders is held out for the final
+            scores.
     """
 
     described = (
@@ -62,6 +71,13 @@ class TarFiles(Source):
     def check(self, frames: int) -> None:
         for file in self._files:
             try:
+                with _damage(file):
+                    seed = stored_seed(file)
+            except Damaged:  # to be named and counted when it is drawn
+                continue
+            _refuse_seed(file, seed)
+        for file in self._files:
+            try:
                 if self._length(file) >= frames:
                     return
             except Damaged:  # to be named and counted when it is drawn
@@ -92,7 +108,10 @@ def _damage(file: Path) -> Iterator[None]:
 
 def refuse_held_out(file: Path, video: Video) -> None:
     """Raises SourceError if one of our renders is kept for the final scores. Published tars have no such seed."""
-    seed = video.meta.get("seed")
+    _refuse_seed(file, video.meta.get("seed"))
+
+
+def _refuse_seed(file: Path, seed: object) -> None:
     if isinstance(seed, int) and seed >= HELD_OUT:
         raise SourceError(f"{file}: seed {seed} is held out (all from {HELD_OUT} on); move the file out of the data")
 
