@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dkt_ros.training.clip import TrainingClip
-from dkt_ros.training.recipe import refuse_unknown
+from dkt_ros.training.recipe import like, listed, refuse_unknown, table
 from dkt_ros.training.sources.ordinary import HYPERSIM, TARTANAIR, VKITTI
 from dkt_ros.training.sources.source import FrameFiles, Layout, Source, SourceError
 from dkt_ros.training.sources.tars import TarFiles
@@ -37,6 +37,8 @@ LAYOUTS: Mapping[str, Layout] = {
 #: How a clip comes to a loader's size: stretched; scaled to cover it and cut at a random place; or scaled only if it
 #: is too small, and cut at the bottom in the middle (the cut of the KITTI benchmark).
 FITS = ("squash", "cover", "bottom")
+#: Values of the same types as those of ``Loader``.
+_LOADER: Mapping[str, Any] = {"weight": 1.0, "batch": 1, "fit": "squash", "flip": 0.5}
 
 
 class MissingSetError(SourceError):
@@ -194,21 +196,24 @@ def read_mix(values: Mapping[str, Any], root: Path) -> Mix:
     """
     refuse_unknown(values, {"sets", "loaders", "skip_missing"}, "data")
     sets, missing = {}, []
-    for name, given in values.get("sets", {}).items():
+    named = table(values.get("sets", {}), "data: sets")
+    given_loaders = listed(values.get("loaders", []), "data: loaders")
+    skip_missing = like(False, values.get("skip_missing", False), "data: skip_missing")
+    for name, given in named.items():
         try:
             sets[name] = _read_set(name, given, root)
         except MissingSetError as error:
             missing.append(f"  {error}")
-    if missing and not values.get("skip_missing", False):
+    if missing and not skip_missing:
         raise MissingSetError(
-            f"{len(missing)} of the recipe's {len(values['sets'])} sets are not there:\n"
+            f"{len(missing)} of the recipe's {len(named)} sets are not there:\n"
             + "\n".join(missing)
             + "\nGet them, change the recipe's data section, or do without them by `skip_missing: true` in it"
         )
     for line in missing:
         _log.warning("left out:%s", line)
-    loaders = [_read_loader(given, sets, set(values["sets"])) for given in values.get("loaders", [])]
-    if gone := [given["name"] for given, loader in zip(values["loaders"], loaders, strict=True) if loader is None]:
+    loaders = [_read_loader(given, sets, set(named)) for given in given_loaders]
+    if gone := [given["name"] for given, loader in zip(given_loaders, loaders, strict=True) if loader is None]:
         _log.warning("left out, since none of their sets is there: loaders %s", ", ".join(gone))
     return Mix(tuple(loader for loader in loaders if loader is not None))
 
@@ -229,20 +234,27 @@ def _read_set(name: str, given: Mapping[str, Any], root: Path) -> Source:
 
 def _read_loader(given: Mapping[str, Any], sets: Mapping[str, Source], named: set[str]) -> Loader | None:
     """None if none of its sets is there."""
-    name = str(given.get("name", "?"))
-    refuse_unknown(given, {"name", "sets", "weight", "frames", "batch", "size", "fit", "flip"}, f"data: loader {name}")
-    weights = given.get("sets", {})
-    if unknown := sorted(set(weights) - named):
-        raise ValueError(f"data: loader {name}: unknown sets {', '.join(unknown)}; known: {', '.join(sorted(named))}")
-    found = {each: (sets[each], float(weight)) for each, weight in weights.items() if each in sets}
+    name = str(table(given, "data: loaders").get("name", "?"))
+    where = f"data: loader {name}"
+    refuse_unknown(given, {"name", "sets", *_LOADER, "frames", "size"}, where)
+    if "name" not in given:
+        raise ValueError(f"data: loaders: {dict(given)!r}: missing name")
+    weights = table(given.get("sets", {}), f"{where}: sets")
+    if unknown := sorted(map(str, set(weights) - named)):
+        raise ValueError(f"{where}: unknown sets {', '.join(unknown)}; known: {', '.join(sorted(named))}")
+    found = {
+        each: (sets[each], like(1.0, weight, f"{where}: weight of {each}"))
+        for each, weight in weights.items()
+        if each in sets
+    }
     if not found:
         return None
-    options = {key: value for key, value in given.items() if key not in ("sets", "frames", "size")}
-    frames = given.get("frames", 1)
-    size = given.get("size")
+    frames, size = given.get("frames", 1), given.get("size")
+    lengths = frames if isinstance(frames, (list, tuple)) else [frames]
     return Loader(
+        name=name,
         sets=found,
-        frames=(frames,) if isinstance(frames, int) else tuple(int(each) for each in frames),
-        size=None if size is None else (int(size[0]), int(size[1])),
-        **options,
+        frames=tuple(like(5, each, f"{where}: frames") for each in lengths),
+        size=None if size is None else like((480, 832), size, f"{where}: size"),
+        **{key: like(kind, given[key], f"{where}: {key}") for key, kind in _LOADER.items() if key in given},
     )

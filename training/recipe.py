@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,18 @@ import yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 PRECISIONS = ("float32", "bfloat16")
+#: Values of the same types as those of ``Recipe`` and of ``Phase`` that are no tables, see ``like``.
+_PLAIN: Mapping[str, Any] = {
+    "task": "nano",
+    "seed": 1,
+    "precision": "float32",
+    "accumulate": 1,
+    "ema": 0.999,
+    "checkpointing": True,
+    "validate_every": 500,
+    "save_every": 250,
+}
+_PHASE: Mapping[str, Any] = {"name": "flow", "steps": 1000, "rate": (1e-5, 1e-5), "warmup": 50, "validate": True}
 
 
 @dataclass(frozen=True)
@@ -161,13 +173,14 @@ def load_recipe(name: str | Path) -> Recipe:
 def parse_recipe(values: Mapping[str, Any], name: str = "recipe") -> Recipe:
     """Plain values -> Recipe; raises ValueError as ``load_recipe`` does."""
     where = f"recipe {name}"
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: {values!r} is no table of keys and values")
     _check_keys(values, Recipe, where, ours=("name", "values"))
-    phases = tuple(_phase(phase, where) for phase in values["phases"])
+    for key in ("data", "lora", "model"):
+        table(values.get(key, {}), f"{where}: {key}")
+    phases = tuple(_phase(phase, where) for phase in listed(values["phases"], f"{where}: phases"))
     recipe = Recipe(
         **{
             **values,
+            **{key: like(kind, values[key], f"{where}: {key}") for key, kind in _PLAIN.items() if key in values},
             "name": name,
             "values": values,
             "phases": phases,
@@ -188,19 +201,32 @@ def parse_recipe(values: Mapping[str, Any], name: str = "recipe") -> Recipe:
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise ValueError naming the keys of ``values`` that are not among ``known``, and what is."""
-    if unknown := sorted(values.keys() - set(known)):
+    """Raise ValueError if ``values`` is no mapping, or naming its keys that are not among ``known``, and what is."""
+    if unknown := sorted(table(values, where).keys() - set(known), key=str):
         raise ValueError(f"{where}: unknown {unknown}; known are {sorted(known)}")
 
 
+def table(value: Any, where: str) -> Mapping[str, Any]:
+    """``value`` if it is a mapping, else ValueError."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: {value!r} is no table of keys and values")
+    return value
+
+
+def listed(value: Any, where: str) -> Sequence[Any]:
+    """``value`` if it is a list, else ValueError."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}: {value!r} is no list")
+    return value
+
+
 def _phase(values: Mapping[str, Any], where: str) -> Phase:
-    own = {f.name for f in fields(Phase)} - {"options"}
+    where = f"{where}: phase {table(values, f'{where}: phases').get('name', '?')}"
     if missing := sorted({"name", "steps", "rate"} - values.keys()):
-        raise ValueError(f"{where}: phase {values.get('name', '?')}: missing {missing}")
-    first, last = values["rate"]
+        raise ValueError(f"{where}: missing {missing}")
     return Phase(
-        **{key: value for key, value in values.items() if key in own} | {"rate": (float(first), float(last))},
-        options={key: value for key, value in values.items() if key not in own},
+        **{key: like(kind, values[key], f"{where}: {key}") for key, kind in _PHASE.items() if key in values},
+        options={key: value for key, value in values.items() if key not in _PHASE},
     )
 
 
@@ -208,11 +234,11 @@ def _part(values: Mapping[str, Any], kind: Any, where: str) -> Any:
     """A dataclass of numbers; lists become tuples."""
     _check_keys(values, kind, where)
     alike = kind()
-    return kind(**{key: _like(getattr(alike, key), value, f"{where}: {key}") for key, value in values.items()})
+    return kind(**{key: like(getattr(alike, key), value, f"{where}: {key}") for key, value in values.items()})
 
 
-def _like(default: Any, value: Any, where: str) -> Any:
-    """``value`` as of the default's type: YAML takes 1e-4, without a dot, for a word.
+def like(default: Any, value: Any, where: str) -> Any:
+    """``value`` as of the default's type (text, bool, finite number or a tuple): YAML takes 1e-4 for a word.
 
     Raises:
         ValueError: it is of another.
@@ -220,13 +246,19 @@ def _like(default: Any, value: Any, where: str) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)) or len(value) != len(default):
             raise ValueError(f"{where} {value!r}: expected {len(default)} numbers, such as {list(default)}")
-        return tuple(_like(one, each, where) for one, each in zip(default, value, strict=True))
+        return tuple(like(one, each, where) for one, each in zip(default, value, strict=True))
     if isinstance(default, str):
         return str(value)
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
+    if isinstance(default, bool):
+        raise ValueError(f"{where} {value!r}: expected true or false")
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where} {value!r}: expected a number, such as {default}") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{where} {value!r}: expected a finite number, such as {default}")
     if not isinstance(default, int):
         return number
     if not number.is_integer():
@@ -236,6 +268,7 @@ def _like(default: Any, value: Any, where: str) -> Any:
 
 def _check_keys(values: Mapping[str, Any], kind: Any, where: str, ours: Collection[str] = ()) -> None:
     own = [f for f in fields(kind) if f.name not in ours]
+    table(values, where)
     needed = {f.name for f in own if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(needed - values.keys()):
         raise ValueError(f"{where}: missing {missing}")

@@ -161,6 +161,17 @@ def test_missing_sets_are_all_named_with_what_they_are_and_left_out_only_when_to
         ({"loaders": [{"name": "x", "sets": {"videos": 1}, "fit": "stretch"}]}, r"fit 'stretch'; choose one of squash"),
         ({"loaders": [{"name": "x", "sets": {"videos": 1}, "batch": 0}]}, r"batch 0.*must be positive"),
         ({"loaders": []}, "a mix needs a loader"),
+        ({"sets": 3}, "data: sets: 3 is no table"),
+        ({"sets": {"a": "HISS"}}, "data: set a: 'HISS' is no table"),
+        ({"loaders": {"name": "x"}}, "data: loaders: .* is no list"),
+        ({"loaders": ["all"]}, "data: loaders: 'all' is no table"),
+        ({"loaders": [{"sets": {"videos": 1}}]}, "data: loaders: .*videos.*: missing name"),
+        ({"loaders": [{"name": "x", "sets": ["videos"]}]}, r"loader x: sets: \['videos'\] is no table"),
+        ({"loaders": [{"name": "x", "sets": {"videos": "often"}}]}, "loader x: weight of videos 'often': expected a n"),
+        ({"loaders": [{"name": "x", "sets": {"videos": 1}, "batch": "two"}]}, "loader x: batch 'two': expected a numb"),
+        ({"loaders": [{"name": "x", "sets": {"videos": 1}, "frames": None}]}, "loader x: frames None: expected a numb"),
+        ({"loaders": [{"name": "x", "sets": {"videos": 1}, "size": 480}]}, "loader x: size 480: expected 2 numbers"),
+        ({"skip_missing": "yes please"}, "data: skip_missing 'yes please': expected true or false"),
     ],
 )
 def test_a_wrong_data_section_is_named(root, change, message):

@@ -57,11 +57,23 @@ def test_a_wrong_recipe_is_named(tmp_path):
         ({"precision": "float16"}, "precision 'float16': one of"),
         ({"accumulate": 0}, "accumulate 0: at least 1"),
         ({"ema": 1.0}, "ema 1.0"),
+        ({"ema": "x"}, "ema 'x': expected a number, such as"),
+        ({"ema": True}, "ema True: expected a finite number"),
+        ({"seed": 1.5}, "seed 1.5: expected a whole number"),
+        ({"checkpointing": "on"}, "checkpointing 'on': expected true or false"),
+        ({"data": None}, "data: None is no table"),
+        ({"validation": 3}, "validation: 3 is no table"),
+        ({"phases": 3}, "phases: 3 is no list"),
+        ({"phases": ["flow"]}, "phases: 'flow' is no table"),
+        ({"phases": [{**PHASES[0], "steps": "many"}]}, "phase codec: steps 'many': expected a number"),
+        ({"phases": [{**PHASES[0], "steps": None}]}, "phase codec: steps None: expected a number"),
+        ({"phases": [{**PHASES[0], "rate": 1e-4}]}, "phase codec: rate 0.0001: expected 2 numbers"),
         ({"phases": [{"name": "one", "steps": 3}]}, r"phase one: missing \['rate'\]"),
     ):
         with pytest.raises(ValueError, match=message):
             parse_recipe({**VALUES, **change})
     assert parse_recipe({**VALUES, "optimiser": {"eps": "1e-8"}}).optimiser.eps == 1e-8, "a word for YAML"
+    assert parse_recipe({**VALUES, "phases": [{**PHASES[0], "steps": "1e3"}]}).steps == 1000, "as well"
     with pytest.raises(ValueError, match=r"missing \['seed'\]"):
         parse_recipe({key: value for key, value in VALUES.items() if key != "seed"})
     with pytest.raises(FileNotFoundError, match=r"bundled are:.*nano"):
