@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dkt_ros.engines.headers import CheckpointError, refuse_pickle
+from dkt_ros.files import written_whole
 
 __all__ = ["CheckpointError", "fill_module", "load_weights", "save_weights"]
 
@@ -22,7 +23,7 @@ def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str,
     """Write ``tensors`` and ``config`` (JSON) so that ``path`` holds either the whole of them or what it held before.
 
     ``half`` stores floating-point tensors as float16; a value beyond its range raises CheckpointError. A full disk and
-    the like raise OSError, as from Python's own files.
+    the like raise OSError, as from Python's own files. A new file has the mode that the umask gives.
     """
     path = Path(path)
     ready = {}
@@ -33,18 +34,14 @@ def save_weights(path: Path | str, tensors: dict[str, Tensor], config: dict[str,
             if not torch.isfinite(tensor).all():
                 raise CheckpointError(f"{path}: {name} does not fit float16; save without half")
         ready[name] = tensor.contiguous().clone()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(ready, temporary, metadata={"config": json.dumps(config)})
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            save_file(ready, temporary, metadata={"config": json.dumps(config)})
     except SafetensorError as error:
         if found := re.search(r"os error (\d+)", str(error)):
             number = int(found[1])
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Weight files: what is written comes back, and what is foreign or damaged is refused by name."""
 
+import os
 import pickle
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path, name):
     path.write_bytes(pickle.dumps({"weight": [1.0]}))
     with pytest.raises(CheckpointError, match=f"{name}.*pickle.*save_file"):
         load_weights(path)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_a_file_has_the_mode_that_the_umask_gives(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_weights(tmp_path / "a.safetensors", linear().state_dict(), {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_a_torch_file_is_refused_even_under_another_name(tmp_path):
