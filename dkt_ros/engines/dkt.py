@@ -21,7 +21,7 @@ from dkt_ros.engines.wan_completion import (
     completion_card,
     read_trained,
 )
-from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
+from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, refuse_small_codec, tiny_roles
 from dkt_ros.engines.weights import load_codec, load_transformer
 
 #: Frames of a window and of what windows share: 21 and 3 latent frames as published; 6 and 1, the longest in training.
@@ -60,6 +60,8 @@ def load(options: EngineOptions) -> Engine:
     completes, trained = "dkt completion" in parts, headers[0]
     if completes and mode != "streaming":
         raise ValueError(f"mode = {mode}: {pairs[0][0]} completes sensor depth clip by clip; leave it out")
+    if completes:
+        refuse_small_codec(options, pairs[0][0])
     vae = load_codec(parts["codec"], dtype, device)
     codec = make_codec(vae, parts.get("tiny codec"), options, device, dtype, LIMIT if completes else 1.0)
     transformers = []

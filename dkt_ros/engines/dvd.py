@@ -30,7 +30,7 @@ from dkt_ros.engines.wan_completion import (
     completion_card,
     read_trained,
 )
-from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, tiny_roles
+from dkt_ros.engines.wan_options import fold, make_codec, mode_and_profile, refuse_small_codec, tiny_roles
 from dkt_ros.engines.weights import load_dvd_parts
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
 
@@ -230,6 +230,8 @@ def load(options: EngineOptions) -> Engine:
     completes, trained = "dvd completion" in parts, read_trained(lora) if lora else None
     if completes and (mode != "streaming" or options.stitching):
         raise ValueError(f"{lora} completes sensor depth clip by clip; leave mode and stitching out")
+    if completes and lora:
+        refuse_small_codec(options, lora)
     dvd = load_dvd_parts(parts, dtype, device, lora)
     codec = make_codec(dvd.codec, parts.get("tiny codec"), options, device, dtype, LIMIT if completes else 1.0)
     transformer = fold(dvd.transformer, [1000 * dvd.denoise_step], None, False, options)

@@ -16,6 +16,7 @@ from dkt_ros.engines.tiny_autoencoder import load_tiny_autoencoder
 from dkt_ros.engines.tiny_codec import TinyCodec
 from dkt_ros.engines.video_codecs import Codec, MixedCodec
 from dkt_ros.engines.wan_codec import WanCodec
+from dkt_ros.engines.wan_completion import LIMIT
 from dkt_ros.engines.wan_transformer import FoldedTransformer
 
 
@@ -37,6 +38,15 @@ def mode_and_profile(engine: str, options: EngineOptions, profiles: Collection[s
     return chosen["mode"][0], chosen["profile"][0]
 
 
+def refuse_small_codec(options: EngineOptions, adapters: Path) -> None:
+    """Raise ValueError if ``vae`` asks completion for a small codec: it cuts pictures off at 1, answers go beyond."""
+    if options.vae in ("tiny", "tiny_both"):
+        raise ValueError(
+            f"vae = {options.vae}: {adapters} completes sensor depth, with disparities up to {LIMIT} of the sensor's "
+            "range, and the small codec cuts off at 1, so what is nearer or farther would be wrong; leave vae out"
+        )
+
+
 def tiny_roles(options: EngineOptions) -> list[str]:
     """The role of the small codec's file, if ``vae`` asks for one."""
     return ["tiny codec"] if options.vae in ("tiny", "tiny_both") else []
@@ -52,7 +62,7 @@ def make_codec(
 ) -> Codec:
     """The codec that ``options.vae`` asks for: the full one's weights, and the small one's file where it is wanted.
 
-    ``limit`` is the full one's, see ``WanCodec``; the small one always cuts off at 1.
+    ``limit`` is the full one's, see ``WanCodec``; the small one always cuts off at 1 (see ``refuse_small_codec``).
     """
     compiled = _compiled(options)
     if tiny is None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 pytest.importorskip("peft", reason="training with adapters needs the extra: pip install 'dkt_ros[train]'")
 pytest.importorskip("diffusers")
@@ -13,6 +14,7 @@ from dkt_ros.engines import EngineOptions, load_engine
 from dkt_ros.engines.checkpoints import CheckpointError
 from dkt_ros.engines.conditioning import disparity_range, fill_partial, inverse_depth_at
 from dkt_ros.engines.layouts import identify
+from dkt_ros.engines.tiny_autoencoder import TinyAutoencoder, TinySizes
 from dkt_ros.engines.wan_completion import LIMIT, completion_latents
 from dkt_ros.frames import Clip, Frame
 from dkt_ros.perception import Perception
@@ -284,3 +286,15 @@ def test_a_result_on_another_base_is_refused(tmp_path):
         load_engine("dvd", EngineOptions((tmp_path / "dkt", result), device="cpu"))
     with pytest.raises(ValueError, match="clip by clip"):
         load_engine("dvd", EngineOptions((tmp_path / "dvd", result), device="cpu", mode="windowed"))
+
+
+@pytest.mark.parametrize(("name", "vae"), [("dkt_c", "tiny"), ("dvd_c", "tiny_both")])
+def test_a_small_codec_is_refused_since_it_cuts_answers_off(tmp_path, name, vae):
+    result, base = tmp_path / "weights.safetensors", tmp_path / name[:3]
+    make_task(name, tmp_path).save(result, {})
+    small = TinyAutoencoder(TinySizes(16, 8, (12, 8, 6, 6), (2, 2, 1), (1, 2, 2)))
+    save_file({key: value.half() for key, value in small.state_dict().items()}, base / "taew2_1.safetensors")
+    with pytest.raises(
+        ValueError, match=rf"vae = {vae}: .*weights\.safetensors completes .* cuts off at 1,.*leave vae"
+    ):
+        load_engine(name[:3], EngineOptions((base, result), device="cpu", vae=vae))
