@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,11 +65,12 @@ def contact_sheet(
         span = _span([moment.sensor for moment in moments_shown], Range(1e-3, 1e3))
     figure, axes, bars = _grid(recording, len(chosen), columns)
     start = recording.frames[0].stamp_ns
-    for row, moment in zip(axes, moments_shown, strict=True):
+    times = _times([moment.estimate.frame.stamp_ns - start for moment in moments_shown])
+    for row, moment, time in zip(axes, moments_shown, times, strict=True):
         for name, axis in row.items():
             _draw(axis, name, moment, span)
         if len(recording.frames) > 1:
-            row[RGB].set_ylabel(f"{(moment.estimate.frame.stamp_ns - start) * 1e-9:.1f} s", fontsize=11)
+            row[RGB].set_ylabel(time, fontsize=11)
     for name, axis in axes[0].items():
         axis.set_title(name, fontsize=12, fontweight="bold")
     outlined = any(moment.transparent.any() for moment in moments_shown)
@@ -77,6 +79,15 @@ def contact_sheet(
         figure.suptitle(title, fontsize=13)
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def _times(nanoseconds: Sequence[int]) -> list[str]:
+    """In seconds, with as many digits, one to three, as tell the moments apart."""
+    for digits in (1, 2, 3):
+        times = [f"{each * 1e-9:.{digits}f} s" for each in nanoseconds]
+        if len(set(times)) == len(times):
+            break
+    return times
 
 
 class _Moment:
@@ -128,6 +139,10 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
         depth = {SENSOR: moment.sensor, OURS: moment.ours, TRUTH: moment.truth}[name]
         axis.set_facecolor(HOLE)
         axis.imshow(depth, cmap="turbo_r", vmin=span[0], vmax=span[1], interpolation="nearest")
+        if name == OURS and moment.estimate.depth is None:
+            words = fill(_no_metres(moment.estimate), 34)
+            box = {"facecolor": "white", "edgecolor": "none"}
+            axis.text(0.5, 0.5, words, ha="center", va="center", fontsize=9, transform=axis.transAxes, bbox=box)
     elif name == ERROR:
         axis.set_facecolor(UNSCORED)
         axis.imshow(moment.error_mm, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
@@ -138,6 +153,17 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
     outline = {RGB: "white", ERROR: "cyan", WHENCE: "white"}.get(name)
     if outline and moment.transparent.any():
         axis.contour(moment.transparent, levels=[0.5], colors=[outline], linewidths=0.8)
+
+
+def _no_metres(estimate: Estimate) -> str:
+    """Why the model's answer has no metres."""
+    if estimate.frame.sensor_depth is None:
+        why = "no sensor depth to fit it to"
+    elif estimate.fit is None:
+        why = "nothing in the sensor's depth to fit it to"
+    else:
+        why = estimate.fit.reason or "the fit to the sensor's depth was refused"
+    return f"no metric depth: {why}"
 
 
 def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes], outlined: bool) -> None:

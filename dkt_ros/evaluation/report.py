@@ -125,9 +125,10 @@ class Report:
                 f" (bar: 0.50){_answered(mean, 'transparent_seen')}"
             )
         if fill is not None:
+            side = "below" if fill <= 1 else "above"
             lines.append(
-                f"all transparent pixels: REL is {1 - fill:.0%} below the best classical fill's"
-                f" (bar: 25%){_answered(mean, 'transparent')}"
+                f"all transparent pixels: REL is {abs(1 - fill):.0%} {side} the best classical fill's"
+                f" (bar: 25% below){_answered(mean, 'transparent')}"
             )
         if opaque[0] is not None and opaque[1] is not None:
             worse = 1000 * (opaque[0] - opaque[1])

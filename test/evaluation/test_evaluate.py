@@ -17,7 +17,7 @@ from dkt_ros.evaluation.evaluate import (
     mean_scores,
     reported_rows,
 )
-from dkt_ros.evaluation.pictures import contact_sheet
+from dkt_ros.evaluation.pictures import _no_metres, _times, contact_sheet
 from dkt_ros.evaluation.protocols import Range, Reference
 from dkt_ros.evaluation.report import Report
 from dkt_ros.fills import CLASSICAL_FILLS
@@ -169,11 +169,18 @@ def test_the_bars_are_computed_from_their_own_pixels() -> None:
     text = Report([scored], LIMITS, "nano", [], {}).bars()
     sensor = scored.scores[RAW_SENSOR]["C"]["transparent_seen"]["rel"]
     assert f"REL is {0.01 / sensor:.2f} of the sensor's" in text
-    assert "below the best classical fill's (bar: 25%)" in text and "mm against the sensor's (bar: +2 mm)" in text
+    assert "below the best classical fill's (bar: 25% below)" in text and "mm against the sensor's (bar: +2 mm)" in text
+    worse = Report([evaluate(scene, answers(scene, 1.5), LIMITS)], LIMITS, "nano", [], {}).bars()
+    assert "above the best classical fill's" in worse and "REL is -" not in worse
 
 
 def test_an_empty_mean_is_empty() -> None:
     assert mean_scores([VideoScores("x", 0, 0, {})]) == {}
+
+
+def test_the_times_of_a_contact_sheet_differ() -> None:
+    assert _times([0, 500_000_000]) == ["0.0 s", "0.5 s"]
+    assert _times([0, 33_333_333, 66_666_667]) == ["0.00 s", "0.03 s", "0.07 s"]
 
 
 def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
@@ -196,5 +203,6 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
     assert picture.shape[1] > 1500 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
     magenta = (picture == (255, 0, 255)).all(-1)
     assert magenta.any()  # the hole in the sensor's depth
+    assert _no_metres(estimates[3]) == "no metric depth: nothing in the sensor's depth to fit it to"
     with pytest.raises(ValueError, match="no estimate belongs"):
         contact_sheet(scene, [], tmp_path / "none.png", LIMITS)
