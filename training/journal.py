@@ -81,7 +81,8 @@ class Journal:
         self._write(step, phase, {f"val_{name}": value for name, value in numbers.items()}, "validation")
         deciding = self._recipe.validation.best
         if best is None:
-            self.say(f"step {step}: no sequence has a value of {deciding}, so none is the best")
+            without = f"step {step}: no sequence has a value of {deciding}, so"
+            self.say(f"{without} best.safetensors is not written; take weights.safetensors")
         elif best[1] == step:
             self._write(step, phase, {f"best_{deciding}": best[0]}, "validation")
             self.say(f"step {step}: the best so far, {deciding} {best[0]:.4g}")

@@ -14,6 +14,8 @@ DIR of --data holds train/ and val/. OUT receives
   pictures/             validation sequences: picture, sensor, answer, truth, error, normals
 
 Ctrl-C or a termination signal ends the step that runs, saves and stops; a second one stops at once.
+Exit status: 0 all steps are made, 1 it could not go on (the message says why), 2 wrong arguments, 130 stopped by Ctrl-C
+or a termination signal (with --resume it goes on).
 docs/training.md explains recipes and tasks.
 """
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import shlex
 import signal
 import sys
 import threading
@@ -61,6 +64,8 @@ def train(
     trainer = Trainer(recipe, data, out, base, cpu)
     changed = trainer.load(state) if resume and state.exists() else []
     with Journal(out, recipe, trainer.step, active=trainer.main) as journal, _Stopping(trainer):
+        if resume and not state.exists():
+            journal.say(f"nothing to resume in {out}; begins at step 0")
         if changed:
             journal.say(f"the recipe has changed since this run began: {', '.join(changed)}")
         journal.say(trainer.task.summary())
@@ -77,8 +82,26 @@ def train(
         trainer.save()
         journal.say(trainer.task.summary())
         journal.finish(trainer.step, trainer.skipped)
+        journal.say(_next_command(trainer, data, base))
     trainer.accelerator.end_training()
     return trainer
+
+
+def _next_command(trainer: Trainer, data: Path, base: tuple[Path, ...]) -> str:
+    """Where the result of the run lies, why it is that one, and the command that scores it."""
+    from dkt_ros.training.trainer import BEST, WEIGHTS
+
+    number = trainer.recipe.validation.best
+    if trainer.best:
+        name, why = BEST, f"{number} {trainer.best[0]:.4g} at step {trainer.best[1]}"
+    elif trainer.recipe.validate_every:
+        name, why = WEIGHTS, f"as they stand: {number} never had a value, so there is no {BEST}"
+    else:
+        name, why = WEIGHTS, "as they stand: the recipe validates nothing"
+    result = trainer.out / name
+    scored = data / "val" if (data / "val").is_dir() else "RECORDING"
+    words = ["dkt", "eval", scored, "--engine", trainer.task.engine_name, "--weights", *base, result]
+    return f"result: {result} ({why})\nscore it: {shlex.join(map(str, words))}"
 
 
 class _Stopping:
@@ -112,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_recipe(given.recipe)
         if given.steps is not None:
             recipe = recipe.shortened(given.steps)
-        train(recipe, given.data, given.out, tuple(given.base), given.resume, given.threads, given.cpu)
+        trainer = train(recipe, given.data, given.out, tuple(given.base), given.resume, given.threads, given.cpu)
     except KeyboardInterrupt:
         print(f"stopped at once; --resume goes on from what was saved last in {given.out}", file=sys.stderr)
         return 130
@@ -122,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             text = f"no room left for {given.out} ({error}); what was saved last is whole: make room, then --resume"
         print(f"error: {text}", file=sys.stderr)
         return 1
-    return 0
+    return 130 if trainer.step < recipe.steps else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -103,8 +103,8 @@ class Validator:
         self._settings, self._limits = settings, Range(*settings.limits)
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"{folder}: no such folder; render some sequences for validation into it (docs/training.md), or set"
-                " validate_every: 0"
+                f"{folder}: no such folder; the DIR of --data holds train/ and val/. Give that one, render some"
+                " sequences for validation into val/ (docs/training.md), or set validate_every: 0"
             )
         files = find_recordings(folder)
         if files == [folder]:

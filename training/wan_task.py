@@ -77,7 +77,7 @@ class WanTask(ABC):
         ValueError, FileNotFoundError, CheckpointError: the recipe, the data or the adapters are not as needed.
     """
 
-    #: As in the header of what is saved.
+    #: As in the header of what is saved, and as in ``--engine``.
     name: str
 
     def __init__(
@@ -124,6 +124,10 @@ class WanTask(ABC):
     @abstractmethod
     def engine(self) -> Engine:
         """See ``Task``."""
+
+    @property
+    def engine_name(self) -> str:
+        return self.name
 
     def groups(self) -> Sequence[Group]:
         return (Group({f"transformer.{name}": value for name, value in adapters(self.transformer).items()}),)

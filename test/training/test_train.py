@@ -1,10 +1,13 @@
 """Training: it lowers its loss, it resumes to the same numbers, and what it writes is what the engine loads."""
 
 import csv
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -114,6 +117,32 @@ def test_a_run_says_first_and_last_what_it_trains_on_and_what_it_skipped(tmp_pat
     assert (config["sequences"], config["skipped_files"]) == (2, 1)
 
 
+def test_the_end_names_the_result_and_a_command_that_scores_it(data, tmp_path, capsys):
+    from dkt_ros.cli import main as dkt
+
+    out, recipe = tmp_path / "my out", tmp_path / "toy.yaml"
+    recipe.write_text(yaml.safe_dump({**VALUES, "phases": [{**PHASES[1], "steps": 2}]}))
+    given = ["--recipe", str(recipe), "--data", str(data), "--out", str(out), "--cpu", "--resume"]
+    assert main(given) == 0
+    told = capsys.readouterr().err
+    assert f"nothing to resume in {out}; begins at step 0" in told
+    assert re.search(rf"result: {out}/best.safetensors \(C.transparent.rel [\d.e-]+ at step 2\)", told)
+    command = shlex.split(re.search("score it: (.*)", told)[1])
+    assert command[:2] == ["dkt", "eval"] and dkt([*command[1:], "--device", "cpu"]) == 0
+    assert main(given) == 0
+    assert "nothing to resume" not in capsys.readouterr().err
+
+
+def test_without_a_deciding_number_the_end_points_to_the_weights_as_they_stand(data, tmp_path, capsys):
+    nowhere = {"frames": 1, "pictures": 0, "limits": [90.0, 91.0]}  # no truth lies there, so nothing is scored
+    values = {**VALUES, "validation": nowhere, "phases": [{**PHASES[1], "steps": 1}]}
+    train(parse_recipe(values), data, tmp_path / "out", cpu=True)
+    told = capsys.readouterr().err
+    assert "best.safetensors is not written; take weights.safetensors" in told
+    assert f"result: {tmp_path}/out/weights.safetensors (as they stand: C.transparent.rel never had a value" in told
+    assert not (tmp_path / "out" / "best.safetensors").exists()
+
+
 def test_a_finished_training_is_not_overwritten(data, trained):
     with pytest.raises(FileExistsError, match="--resume"):
         train(parse_recipe(VALUES), data, trained[0], cpu=True)
@@ -133,7 +162,7 @@ def test_a_warm_start_begins_where_the_weights_are(data, trained, tmp_path):
 
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--cpu"]) == 1
-    assert "render some sequences for validation" in capsys.readouterr().err
+    assert "the DIR of --data holds train/ and val/" in capsys.readouterr().err
     (tmp_path / "val").mkdir()
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--cpu"]) == 1
     assert "val: no sequences" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_help_teaches_and_imports_nothing_heavy():
     program += "print([m for m in ('torch', 'diffusers', 'accelerate', 'cv2', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
-    for word in ("accelerate launch", "best.safetensors", "--resume", "nano", "--base"):
+    for word in ("accelerate launch", "best.safetensors", "--resume", "nano", "--base", "130 stopped"):
         assert word in done.stdout
 
 
@@ -51,9 +51,10 @@ def test_a_termination_signal_saves_and_stops(given, tmp_path):
         _, errors = running.communicate(timeout=300)
     finally:
         running.kill()
-    assert running.returncode == 0, errors
+    assert running.returncode == 130, errors
     steps = load_weights(out / "state.safetensors")[1]["steps"]
     assert f"stopped at step {steps} of 100000; go on with --resume" in errors
+    assert f"result: {out}/weights.safetensors (as they stand: the recipe validates nothing)" in errors
     rows = (out / "log.csv").read_text().splitlines()
     assert rows[-1].startswith(f"{steps},codec,") and (out / "curves.png").exists()
     assert not [name for name in os.listdir(out) if name.startswith(".")], "nothing half-written"

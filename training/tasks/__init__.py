@@ -66,6 +66,11 @@ class Task(Protocol):
 
     module: nn.Module
 
+    @property
+    def engine_name(self) -> str:
+        """The engine that runs on the result, as in ``--engine``."""
+        ...
+
     def groups(self) -> Sequence[Group]:
         """Every trainable parameter of ``module``, once."""
         ...

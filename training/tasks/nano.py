@@ -68,6 +68,8 @@ class Nano:
         FileNotFoundError, CheckpointError: no sequences, or ``start_from`` cannot be used.
     """
 
+    engine_name = "completion"
+
     def __init__(self, setup: Setup) -> None:
         self._recipe = recipe = setup.recipe
         _check(recipe, f"recipe {recipe.name}")
