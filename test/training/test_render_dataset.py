@@ -108,6 +108,38 @@ def test_what_went_wrong_is_named_and_counted_and_only_that_is_tried_again(
     assert seeds_in(out) == [1000, 1004, 1005, 1006]
 
 
+def test_no_log_is_named_that_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tmp_path, "--renderer", "sh -c 'kill -9 $$'", count=1)) == 1
+    said = capsys.readouterr().err
+    assert "SIGKILL" in said and "and said nothing" in said and "its log is" not in said
+    assert not list((tmp_path / "logs").iterdir())
+
+
+@pytest.mark.parametrize("beneath", ["", "data"])
+def test_a_folder_that_cannot_be_one_is_named_with_the_remedy(
+    tmp_path: Path, beneath: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    assert main(arguments(file / beneath)) == 2
+    said = capsys.readouterr().err
+    assert said == f"cannot write to {file / beneath}: {file} is a file; give another folder with --out\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(
+    tmp_path: Path, there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path if there else tmp_path / "data"
+    tmp_path.chmod(0o555)
+    try:
+        assert main(arguments(out)) == 2
+    finally:
+        tmp_path.chmod(0o755)
+    assert f"cannot write to {out}: Permission denied; give another folder with --out" in capsys.readouterr().err
+
+
 def test_five_failures_in_a_row_end_the_job(
     tmp_path: Path, trouble: Trouble, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,11 +384,15 @@ def test_validate_names_every_bad_file(tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert main(["validate", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "real" in said and "3 good, 0 bad" in said
+    assert "real" in said and "3 good, 0 bad" in said and "noise: 1-sigma disparity error" in said
     os.truncate(tmp_path / "001001.tar", 5000)
     assert main(["validate", str(tmp_path)]) == 1
     said_now = capsys.readouterr()
     assert "001001.tar" in said_now.err and "2 good, 1 bad" in said_now.out
+    assert f"then `dataset --out {tmp_path}` renders them again" in said_now.out
+    (tmp_path / "job.json").unlink()
+    assert main(["validate", str(tmp_path)]) == 1
+    assert "renders them again" not in capsys.readouterr().out, "nobody knows of what recipe they were"
 
 
 def test_help_teaches_at_once_and_without_blender() -> None:

@@ -166,11 +166,30 @@ def _dataset(options: argparse.Namespace) -> int:
     except (JobError, CannotRender) as error:
         print(error, file=sys.stderr)
         return 2
-    except (DiskFull, OSError) as error:
+    except DiskFull as error:
         print(error, file=sys.stderr)
-        return 3 if isinstance(error, DiskFull) or error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
+        return 3
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(error, file=sys.stderr)
+            return 3
+        print(_unusable(options.out, error) or error, file=sys.stderr)
+        return 2
     print(f"{options.out}: {tally}")
     return 1 if tally.failed else 0
+
+
+def _unusable(out: Path, error: OSError) -> str:
+    """What is wrong with the folder and what to do; "" if the error is about something else, such as --renderer."""
+    if not isinstance(error.filename, str):
+        return ""
+    out, place = out.absolute(), Path(error.filename).absolute()
+    if not (place.is_relative_to(out) or out.is_relative_to(place)):
+        return ""
+    there = next(each for each in (out, *out.parents) if each.exists())
+    if not there.is_dir():
+        return f"cannot write to {out}: {there} is a file; give another folder with --out"
+    return f"cannot write to {out}: {error.strerror}; give another folder with --out, or make {there} writable"
 
 
 def _wanted(options: argparse.Namespace) -> Job | None:

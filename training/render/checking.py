@@ -7,7 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dkt_ros.training.render.sensor_statistics import SensorStatistics, sequence_statistics, statistics_table
+from dkt_ros.training.render.job import JOB_FILE
+from dkt_ros.training.render.sensor_statistics import (
+    LEGEND,
+    SensorStatistics,
+    sequence_statistics,
+    statistics_table,
+)
 from dkt_ros.training.render.validate import check_sequence
 from dkt_ros.training.sequences import SequenceError, load_sequence, sequence_files
 
@@ -15,7 +21,8 @@ from dkt_ros.training.sequences import SequenceError, load_sequence, sequence_fi
 def validate(folder: Path) -> int:
     """Name the bad sequences and print the table; returns the exit status.
 
-    Changes nothing: deleting a bad file is left to who looks at it. ``dataset`` then renders its seed again.
+    Changes nothing: deleting a bad file is left to who looks at it. Where there is a job, ``dataset`` then renders its
+    seed again.
     """
     files = sequence_files(folder)
     if not files:
@@ -35,7 +42,10 @@ def validate(folder: Path) -> int:
         else:
             rows += sequence_statistics(sequence)
     if rows:
-        print(statistics_table(rows))
-    remedy = f"; delete those, then `dataset --out {folder}` renders them again" if bad else ""
+        print(f"{statistics_table(rows)}\n\n{LEGEND}\n")
+    remedy = ""
+    if bad:
+        again = (folder / JOB_FILE).exists()
+        remedy = f"; delete those{f', then `dataset --out {folder}` renders them again' if again else ''}"
     print(f"{folder}: {len(files) - bad} good, {bad} bad{remedy}")
     return 1 if bad else 0

@@ -60,7 +60,7 @@ def draw_sheet(folder: Path, seeds: range) -> list[str]:
 
 
 def draw_scene(path: Path, seed: int) -> Picture:
-    """(rows, columns, 3) uint8 BGR: a title, then colour, true depth and sensor depth of the first and middle frame.
+    """(rows, columns, 3) uint8 BGR: a title, then colour, true and sensor depth of the first and the middle frame.
 
     Raises:
         SequenceError: the file is damaged.
@@ -73,9 +73,10 @@ def draw_scene(path: Path, seed: int) -> Picture:
     # One scale of colours for all depths of a scene, so that they can be compared.
     known = np.concatenate([depth[np.isfinite(depth)] for row in rows for depth in row[1:]])
     near, far = np.percentile(known, (1, 99)) if len(known) else (0.0, 1.0)
-    head = _paper(TITLE, _TILE)
+    head = _paper(2 * TITLE - 2, _TILE)
     _write(head, title, 0, INK)
-    _write(head, f"{subtitle}  {near:.2f} to {far:.2f} m", 84, FAINT)
+    _write(head, f"depth {near:.2f} to {far:.2f} m", 110, FAINT)
+    _write(head[TITLE - 2 :], subtitle, 0, FAINT)
     strips = [_strip([row[0], *(_coloured(depth, near, far) for depth in row[1:])]) for row in rows]
     return np.vstack([head, *strips])
 
@@ -93,8 +94,8 @@ def _paper(rows: int, columns: int) -> Picture:
 
 def _legend(seeds: range, count: int) -> str:
     return (
-        f"{count} scenes of seeds {seeds[0]} to {seeds[-1]}: the first frame and the middle one in colour, true depth, "
-        "and what the sensor saw (black: nothing)"
+        f"{_counted(count, 'scene')} of seeds {seeds[0]} to {seeds[-1]}: the first frame and the middle one in colour, "
+        "true depth, and what the sensor saw (black: nothing)"
     )
 
 
@@ -125,12 +126,16 @@ def _coloured(depth: NDArray[np.float32], near: float, far: float) -> Picture:
 def _words(record: dict[str, Any]) -> str:
     """What the generator said of the scene: how many objects, where, under which light."""
     meta = record.get("dkt_ros", {}).get("meta", {})
-    words = [f"{len(meta['objects'])} objects"] if isinstance(meta.get("objects"), list) else []
+    words = [_counted(len(meta["objects"]), "object")] if isinstance(meta.get("objects"), list) else []
     for key, after in (("setting", ""), ("light", " light"), ("camera", " camera")):
         drawn = meta.get(key)
         if isinstance(drawn, dict) and "kind" in drawn:
             words.append(f"{drawn['kind']}{after}")
     return ", ".join(words)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _write(picture: Picture, text: str, x: int, colour: tuple[int, int, int]) -> None:

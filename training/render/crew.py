@@ -113,6 +113,9 @@ class _Process:
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             said = log.read().decode(errors="replace").strip().splitlines()
+            empty = not log.tell()
+        if empty:  # removed when the job ends, so it is not named
+            return f"a worker {how} and said nothing"
         return f"a worker {how}" + (f': "{said[-1][:200]}"' if said else "") + f"; its log is {self._log}"
 
     def kill(self) -> None:

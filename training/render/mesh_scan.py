@@ -90,7 +90,8 @@ def table(folder: Path, findings: list[Finding]) -> str:
     """Every file of ``findings`` in one line: faces, size and material, or why it is not used."""
     good = [finding for finding in findings if finding.entry]
     wide = max((len(finding.name) for finding in findings), default=4)
-    lines = [f"{folder}: {len(good)} meshes can be used, {len(findings) - len(good)} cannot"]
+    usable = "1 mesh" if len(good) == 1 else f"{len(good)} meshes"
+    lines = [f"{folder}: {usable} can be used, {len(findings) - len(good)} cannot"]
     for finding in findings:
         if finding.entry is None or finding.mesh is None:
             lines.append(f"  {finding.name:{wide}}  skipped: {finding.flaw}")

@@ -59,6 +59,15 @@ REAL = (
     SensorStatistics("LingBot 6 (all pixels)", *_NO_TRUTH, 0.131, _UNKNOWN),
 )
 
+#: What the columns of ``statistics_table`` are.
+LEGEND = f"""\
+Shares of pixels, 0 to 1: the mean over the sequences (5th to 95th percentile); "real" rows are single frames.
+holes, first surface, background, wrong: of the transparent pixels with something at least {100 * APART:.0f} cm behind:
+  no return; the glass within {100 * NEAR:.0f} cm; what is behind it within {100 * NEAR:.0f} cm; anything else
+between: of the wrong ones, those between the glass and what is behind it
+other holes: no return, of the pixels that are not transparent
+noise: 1-sigma disparity error where nothing is transparent, in pixels of a picture {REFERENCE_WIDTH} pixels wide"""
+
 
 def sensor_statistics(
     name: str,
@@ -116,7 +125,8 @@ def statistics_table(rows: Iterable[SensorStatistics]) -> str:
     lines = [f"{'':32}" + "".join(f"{column.replace('_', ' '):>20}" for column in columns)]
     for name, group in named.items():
         values = np.array([[getattr(row, column) for column in columns] for row in group])
-        lines.append(f"{f'{name}, {len(group)} sequences':32}" + "".join(_summary(column) for column in values.T))
+        count = "1 sequence" if len(group) == 1 else f"{len(group)} sequences"
+        lines.append(f"{f'{name}, {count}':32}" + "".join(_summary(column) for column in values.T))
     for row in REAL:
         lines.append(f"{f'real: {row.name}':32}" + "".join(_number(getattr(row, column)) for column in columns))
     return "\n".join(lines)
