@@ -1,5 +1,7 @@
-"""Words that options of engines take, on the command line and as node parameters; imports nothing, for instant help."""
+"""Names of engines and words that their options take, for the command line and the node; imports nothing heavy."""
 
+#: Each is a module of ``dkt_ros.engines`` with a function ``load``.
+ENGINE_NAMES = ("nano", "dkt", "dvd", "depthlab", "completion")
 PROFILES = ("reference", "low_latency")
 MODES = ("single", "windowed", "streaming")
 PRECISIONS = ("float32", "bfloat16")

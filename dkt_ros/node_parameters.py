@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from rclpy.parameter import Parameter
 
-from dkt_ros.choices import MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
+from dkt_ros.choices import ENGINE_NAMES, MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
 from dkt_ros.clouds import CLOUD_LAYOUTS
-from dkt_ros.engines import ENGINE_NAMES, EngineOptions
+from dkt_ros.engines import EngineOptions
 from dkt_ros.fusion import FusionSettings
 from dkt_ros.metric import ScaleSettings, TrustSettings
 from dkt_ros.perception import PerceptionSettings

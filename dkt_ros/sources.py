@@ -65,7 +65,7 @@ def open_source(
     """Choose by what ``path`` is: bag (metadata.yaml, .mcap or .db3), folder of pictures, else a video.
 
     Raises:
-        SourceError: there is nothing, or it is none of these.
+        SourceError: there is nothing, or it is none of these (a tar, for example).
         BagError: it is a bag that cannot be used.
     """
     if not path.exists():
@@ -80,6 +80,8 @@ def open_source(
         if not pictures:
             raise SourceError(f"{path}: neither a bag nor pictures ({', '.join(PICTURES)}) in this folder")
         return _folder(path, pictures, fps or FOLDER_RATE_HZ)
+    if path.suffix == ".tar":
+        raise SourceError(f"{path}: a tar is no video; if it is a rendered sequence: `dkt eval {path}` reads it")
     return _video(path, fps)
 
 

@@ -137,6 +137,8 @@ def test_pictures_that_change_size_are_counted_not_lost_silently(
         (["run", "absent.mp4", "--out", "o"], "absent.mp4: no such file or folder"),
         (["run", "empty", "--out", "o"], "empty: neither a bag nor pictures"),
         (["run", "notes.txt", "--out", "o"], "notes.txt: no video that OpenCV can read"),
+        (["run", "009000.tar", "--out", "o"], "if it is a rendered sequence: `dkt eval 009000.tar` reads it"),
+        (["run", "broken", "--out", "o"], "broken: no frame could be read"),
         (["run", "my_bag", "--out", "o", "--image", "/nope"], "topic '/nope' is not in the bag; it has /camera/"),
         (["run", "my_bag", "--out", "o", "--clip-length", "7"], "clip_length 7: engine 'scripted' accepts 1, 5, 9, 13"),
         (["run", "my_bag", "--out", "o", "--fps", "0"], "--fps 0"),
@@ -151,9 +153,13 @@ def test_errors_name_the_thing_and_the_remedy(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "009000.tar").write_bytes(bytes(1024))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "0.png").write_bytes(b"not a picture")
     assert cli.main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"dkt {arguments[0]}: ") and words in said and said.count("\n") == 1
+    assert not (tmp_path / "o").exists()
 
 
 def picture_video(path: Path, size: tuple[int, int], count: int, seed: int = 0) -> Path:
@@ -226,6 +232,8 @@ def test_an_option_that_the_engine_does_not_have_is_one_line(bag: Path, tmp_path
     assert cli.main(["run", str(bag), "--out", str(tmp_path / "out"), "--steps", "5"]) == 1
     said = capsys.readouterr().err
     assert said == "dkt run: steps = 5: engine 'nano' has no such choice; leave it out\n"
+    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out"), "--weights", "my.safetensors"]) == 1
+    assert "for a file that training wrote: --engine completion (or dkt, dvd)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -295,7 +303,8 @@ def test_a_full_disk_leaves_no_half_written_result(limit: int, before: bool, bag
     assert done.returncode == 1
     said = done.stderr.splitlines()[-1]
     assert said.startswith(f"dkt run: cannot write to {out}: ") and said.endswith("give another folder with --out")
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == kept
+    assert out.exists() == before, "a folder made for nothing does not stay"
+    assert ({path.name: path.read_bytes() for path in out.iterdir()} if before else {}) == kept
 
 
 ARRAYS = """

@@ -23,12 +23,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkt_ros import __version__
-from dkt_ros.choices import MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
+from dkt_ros.choices import ENGINE_NAMES, MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
 from dkt_ros.commands import CommandError
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command needs that runs the path."""
     group = parser.add_argument_group("the model")
-    group.add_argument("--engine", default="nano", metavar="NAME", help="the bundled %(default)s unless said otherwise")
+    group.add_argument(
+        "--engine", default="nano", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: the bundled %(default)s)"
+    )
     group.add_argument(
         "--weights",
         type=Path,
@@ -137,7 +140,8 @@ def main(arguments: argparse.Namespace) -> int:
         source = open_source(arguments.input, arguments.fps, arguments.image, arguments.camera_info, arguments.depth)
         _check_folder(arguments.out)
         perception = make_perception(arguments)
-        return _write(source, perception, arguments)
+        with _no_empty_folder(arguments.out):
+            return _write(source, perception, arguments)
     except (BagError, SourceError, MemoryError, ValueError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -153,6 +157,18 @@ def _check_folder(folder: Path) -> None:
         raise CommandError(f"cannot write to {folder}: {there} is a file; give another folder with --out")
     if not os.access(there, os.W_OK | os.X_OK):
         raise CommandError(f"cannot write to {folder}: no permission in {there}; give another folder with --out")
+
+
+@contextmanager
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Takes a folder away again that was made for results which then did not come."""
+    new = not folder.exists()
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):  # it holds something, as it should
+                folder.rmdir()
 
 
 def _write(source: Source, perception: Perception, arguments: argparse.Namespace) -> int:

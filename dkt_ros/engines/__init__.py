@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
+from dkt_ros.choices import ENGINE_NAMES
 from dkt_ros.frames import Clip, Float32, Frame, Prediction
 
 
@@ -76,7 +77,10 @@ class EngineOptions:
         """Raise ValueError if one of these options is given: the engine has no use for it."""
         for name in names:
             if getattr(self, name) is not None:
-                raise ValueError(f"{name} = {getattr(self, name)}: engine {engine!r} has no such choice; leave it out")
+                remedy = "leave it out"
+                if name == "weights":
+                    remedy += ", or, for a file that training wrote: --engine completion (or dkt, dvd)"
+                raise ValueError(f"{name} = {getattr(self, name)}: engine {engine!r} has no such choice; {remedy}")
 
 
 class Engine(Protocol):
@@ -116,10 +120,6 @@ class VideoEngine(Engine, Protocol):
             ValueError: sizes differ, the window or overlap does not suit, or ``count`` was not the number of frames.
         """
         ...
-
-
-#: Engines by the name used on the command line and in node parameters; each is a module with a function ``load``.
-ENGINE_NAMES: tuple[str, ...] = ("nano", "dkt", "dvd", "depthlab", "completion")
 
 
 def load_engine(name: str = "nano", options: EngineOptions | None = None) -> Engine:

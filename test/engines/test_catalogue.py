@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dkt_ros.engines import ENGINE_NAMES
+from dkt_ros.choices import ENGINE_NAMES
 from dkt_ros.engines.catalogue import KNOWN_SHA256, MODELS, missing_parts, model_named, next_steps
 
 
