@@ -13,7 +13,7 @@ import torch
 from dkt_ros.engines import EngineCard, EngineOptions
 from dkt_ros.engines.checkpoints import CheckpointError, fill_module, load_weights
 from dkt_ros.engines.completion_model import CompletionModel, Condition
-from dkt_ros.engines.conditioning import DisparityRange, fill_partial, held_range, partial_at
+from dkt_ros.engines.conditioning import DisparityRange, check_clip, fill_partial, held_range, partial_at
 from dkt_ros.engines.devices import chosen
 from dkt_ros.engines.parts import find_parts
 from dkt_ros.engines.threads import use_threads
@@ -128,7 +128,7 @@ class CompletionEngine:
         Raises:
             ValueError: a clip length that the card does not list, frames of different sizes, or trust of another shape.
         """
-        self._check(clip, trust)
+        check_clip(self.card, clip, trust)
         size = working_size(*clip.frames[0].size, self._area)
         with self._lock, torch.inference_mode():
             foreign = clip.overlap > 0 and not any(frame is clip.frames[0] for frame in self._frames)
@@ -165,19 +165,6 @@ class CompletionEngine:
         self._answers = {name: self._answers[name] for name in own}
         disparity, normals = zip(*(self._answers[name] for name in own), strict=True)
         return np.stack(disparity), np.stack(normals)
-
-    def _check(self, clip: Clip, trust: Float32 | None) -> None:
-        frames = clip.frames
-        if len(frames) not in self.card.clip_lengths:
-            raise ValueError(
-                f"engine {self.card.name}: a clip of {len(frames)} frames; it takes {self.card.clip_lengths}"
-            )
-        sizes = {frame.size for frame in frames}
-        if len(sizes) > 1:
-            raise ValueError(f"engine {self.card.name}: frames of different sizes {sorted(sizes)} in one clip")
-        wanted = (len(frames), *frames[0].rgb.shape[:2])
-        if trust is not None and trust.shape != wanted:
-            raise ValueError(f"engine {self.card.name}: trust {trust.shape}; the clip is {wanted}")
 
 
 def condition(rgb: Float32, filled: Float32, trust: Float32, together: bool = True) -> Condition:

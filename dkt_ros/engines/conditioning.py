@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dkt_ros.engines import EngineCard
 from dkt_ros.fills import push_pull
-from dkt_ros.frames import Float32
+from dkt_ros.frames import Clip, Float32
 
 #: Where the range of the trusted disparity lies in normalised units at inference; training draws it from BETA_RANGE.
 BETA, BETA_RANGE = 0.8, (0.5, 1.0)
@@ -34,6 +35,23 @@ class DisparityRange:
     def restore(self, disparity: Float32) -> Float32:
         """Normalised -> 1/m."""
         return ((disparity + self.beta) * ((self.high - self.low) / (2 * self.beta)) + self.low).astype(np.float32)
+
+
+def check_clip(card: EngineCard, clip: Clip, trust: Float32 | None) -> None:
+    """Refuse what a completion engine cannot answer.
+
+    Raises:
+        ValueError: a clip length that the card does not list, frames of different sizes, or trust of another shape.
+    """
+    frames = clip.frames
+    if len(frames) not in card.clip_lengths:
+        raise ValueError(f"engine {card.name}: a clip of {len(frames)} frames; it takes {card.clip_lengths}")
+    sizes = {frame.size for frame in frames}
+    if len(sizes) > 1:
+        raise ValueError(f"engine {card.name}: frames of different sizes {sorted(sizes)} in one clip")
+    wanted = (len(frames), *frames[0].rgb.shape[:2])
+    if trust is not None and trust.shape != wanted:
+        raise ValueError(f"engine {card.name}: trust {trust.shape}; the clip is {wanted}")
 
 
 def disparity_range(inverse_depth: Float32, trust: Float32, beta: float = BETA) -> DisparityRange | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dkt_ros.engines import EngineCard
 from dkt_ros.engines.completion_model import fold_trust
-from dkt_ros.engines.conditioning import DisparityRange, fill_partial, held_range, partial_at
+from dkt_ros.engines.conditioning import DisparityRange, check_clip, fill_partial, held_range, partial_at
 from dkt_ros.engines.flow import ClipNoise, euler, sigmas
 from dkt_ros.engines.headers import CheckpointError, read_header
 from dkt_ros.engines.video_codecs import Codec
@@ -141,7 +141,7 @@ class WanCompletionEngine:
         Raises:
             ValueError: a clip length that the card does not list, frames of different sizes, or trust of another shape.
         """
-        self._check(clip, trust)
+        check_clip(self.card, clip, trust)
         (width, height), turned = self._working.size(clip.frames[0].size, self._size)
         with self._lock, torch.inference_mode():
             joins = clip.overlap == 0 or any(frame is clip.frames[0] for frame in self._before)
@@ -174,17 +174,6 @@ class WanCompletionEngine:
             return None
         before, self._size = self._size, (width, height)
         return f"works at {width}x{height} instead of {before[0]}x{before[1]}"
-
-    def _check(self, clip: Clip, trust: Float32 | None) -> None:
-        frames, name = clip.frames, self.card.name
-        if len(frames) not in self.card.clip_lengths:
-            raise ValueError(f"engine {name}: a clip of {len(frames)} frames; it takes {self.card.clip_lengths}")
-        sizes = {frame.size for frame in frames}
-        if len(sizes) > 1:
-            raise ValueError(f"engine {name}: frames of different sizes {sorted(sizes)} in one clip")
-        wanted = (len(frames), *frames[0].rgb.shape[:2])
-        if trust is not None and trust.shape != wanted:
-            raise ValueError(f"engine {name}: trust {trust.shape}; the clip is {wanted}")
 
 
 def _turned(
