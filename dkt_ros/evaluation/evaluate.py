@@ -65,8 +65,8 @@ def evaluate(
 ) -> VideoScores:
     """Score the estimates of a recording's frames, found by their stamps, and the baselines on the same frames.
 
-    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name. Without ``compared``
-    the baselines, which take longest, are left out.
+    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name. Without
+    ``compared`` the baselines, which take longest, are left out.
 
     Raises:
         ValueError: no estimate has the stamp of a frame of the recording.
