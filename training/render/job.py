@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def _create(path: Path, job: Job) -> None:
     """Write the file unless it is there; at every moment there is none or a whole one."""
     if path.exists():
         return
-    whole = path.with_name(f".{JOB_FILE}.{os.uname().nodename}.{os.getpid()}")
+    whole = path.with_name(f".{JOB_FILE}.{uuid.uuid4().hex}")  # of this call alone: threads and containers share a pid
     try:
         whole.write_text(json.dumps(job.content(), indent=1) + "\n")
         try:
