@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.training.render.geometry import CORNER, Mesh, block, cylinder, rounded_rectangle, tube
+from dkt_ros.training.render.geometry import CORNER, Mesh, block, closed, cylinder, rounded_rectangle, tube
 
 Rng = np.random.Generator
 
@@ -93,12 +93,5 @@ def _ball(rng: Rng) -> Mesh:
         np.column_stack([rounded_rectangle((r := radius * np.cos(a), r), r), np.full(n, radius + radius * np.sin(a))])
         for a in angle
     ]
-    vertices = np.concatenate([*rings, [[0, 0, 0], [0, 0, 2 * radius]]])
-    faces: list[tuple[int, ...]] = []
-    for i in range(len(rings) - 1):
-        faces += [(i * n + j, i * n + (j + 1) % n, (i + 1) * n + (j + 1) % n, (i + 1) * n + j) for j in range(n)]
-    last = (len(rings) - 1) * n
-    for j in range(n):
-        k = (j + 1) % n
-        faces += [(len(vertices) - 2, k, j), (last + j, last + k, len(vertices) - 1)]
+    vertices, faces = closed(rings, [0, 0, 0], [0, 0, 2 * radius])
     return Mesh(vertices, faces, "clutter", round=True)

@@ -6,6 +6,7 @@ Metres, z up, faces counter-clockwise seen from outside.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,26 @@ def in_rounded_rectangle(point: ArrayLike, half: ArrayLike, radius: float) -> bo
     return bool(np.linalg.norm(np.maximum(beyond, 0.0)) <= radius + 1e-12)
 
 
+def closed(rings: Sequence[Points], first: ArrayLike, last: ArrayLike) -> tuple[Points, Faces]:
+    """Vertices and faces of a skin over rings of equally many points, each (N, 3), ended by a fan at both ends.
+
+    ``first`` and ``last`` are the middles of the fans. Seen from outside the rings run counter-clockwise with the next
+    one above.
+    """
+    n = len(rings[0])
+    vertices = np.concatenate([*rings, [first], [last]])
+    faces: Faces = []
+    for i in range(len(rings) - 1):
+        for j in range(n):
+            k = (j + 1) % n
+            faces.append((i * n + j, i * n + k, (i + 1) * n + k, (i + 1) * n + j))
+    top = (len(rings) - 1) * n
+    for j in range(n):
+        k = (j + 1) % n
+        faces += [(len(vertices) - 2, k, j), (top + j, top + k, len(vertices) - 1)]
+    return vertices, faces
+
+
 def tub(half: ArrayLike, radius: float, profile: list[tuple[float, float]], skin: str) -> Mesh:
     """A surface around the z axis over a rounded rectangle: one ring per profile point, closed by a fan at both ends.
 
@@ -91,17 +112,7 @@ def tub(half: ArrayLike, radius: float, profile: list[tuple[float, float]], skin
         np.column_stack([ring := rounded_rectangle((a + o, b + o), radius + o), np.full(len(ring), z)])
         for o, z in profile
     ]
-    n = 4 * CORNER
-    vertices = np.concatenate([*rings, [[0, 0, profile[0][1]], [0, 0, profile[-1][1]]]])
-    faces: Faces = []
-    for i in range(len(rings) - 1):
-        for j in range(n):
-            k = (j + 1) % n
-            faces.append((i * n + j, i * n + k, (i + 1) * n + k, (i + 1) * n + j))
-    last = (len(rings) - 1) * n
-    for j in range(n):
-        k = (j + 1) % n
-        faces += [(len(vertices) - 2, k, j), (last + j, last + k, len(vertices) - 1)]
+    vertices, faces = closed(rings, [0, 0, profile[0][1]], [0, 0, profile[-1][1]])
     return Mesh(vertices, faces, skin, solid=True, round=True)
 
 
@@ -146,16 +157,7 @@ def tube(path: Points, radius: float, skin: str, around: int = 10) -> Mesh:
         side /= np.linalg.norm(side)
         up = np.cross(along, side)
         rings.append(place + radius * (np.cos(turn)[:, None] * side + np.sin(turn)[:, None] * up))
-    vertices = np.concatenate([*rings, path[:1], path[-1:]])
-    faces: Faces = []
-    for i in range(len(path) - 1):
-        for j in range(around):
-            k = (j + 1) % around
-            faces.append((i * around + j, i * around + k, (i + 1) * around + k, (i + 1) * around + j))
-    last = (len(path) - 1) * around
-    for j in range(around):
-        k = (j + 1) % around
-        faces += [(len(vertices) - 2, k, j), (last + j, last + k, len(vertices) - 1)]
+    vertices, faces = closed(rings, path[0], path[-1])
     return Mesh(vertices, faces, skin, round=True)
 
 
