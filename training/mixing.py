@@ -135,10 +135,10 @@ class Mix:
         return loader.clips(rng, frames)
 
     def follow(self, before: Mix) -> None:
-        """Take over what the mix of the same recipe knew of damaged files, so that they stay counted."""
+        """Take over what the mix of the same recipe knew of its files: damaged ones stay counted."""
         for name, source in self.sets.items():
             if name in before.sets:
-                source.skipped |= before.sets[name].skipped
+                source.follow(before.sets[name])
 
     @property
     def sets(self) -> dict[str, Source]:

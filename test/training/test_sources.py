@@ -18,6 +18,7 @@ from dkt_ros.training.sequences import (  # noqa: E402
     sequence_path,
     stored_seed,
 )
+from dkt_ros.training.sources import tars  # noqa: E402
 from dkt_ros.training.sources.source import TRIES, FrameFiles, SourceError, runs  # noqa: E402
 from dkt_ros.training.sources.tars import TarFiles  # noqa: E402
 from test.training import tiny_sets  # noqa: E402
@@ -187,6 +188,24 @@ def test_a_held_out_render_stops_the_training(tmp_path):
     sequence_path(tmp_path, 1001).write_bytes(b"no tar" * 200)
     with pytest.raises(SourceError, match=r"zebra\.tar: seed 9500 is held out"):
         TarFiles("ours", tmp_path).check(1)  # though the first file is good enough, and the second damaged
+
+
+def test_a_set_read_anew_opens_new_tars_only(tmp_path, monkeypatch):
+    opened = []
+
+    def seen(path):
+        opened.append(path.name)
+        return stored_seed(path)
+
+    monkeypatch.setattr(tars, "stored_seed", seen)
+    save_sequence(sequence_path(tmp_path, 1000), toy_sequence(1000))
+    before = TarFiles("ours", tmp_path)
+    before.check(1)
+    save_sequence(sequence_path(tmp_path, 1001), toy_sequence(1001))
+    anew = TarFiles("ours", tmp_path)
+    anew.follow(before)
+    anew.check(1)
+    assert opened == ["001000.tar", "001001.tar"]
 
 
 def test_the_seed_is_found_without_reading_the_pictures(tmp_path):

@@ -49,6 +49,10 @@ class Source(ABC):
     def check(self, frames: int) -> None:
         """Raises SourceError if no video is that long or the set must not be used: before a run, not days into it."""
 
+    def follow(self, before: Source) -> None:
+        """Take over what the same set, read earlier, had found out about its files."""
+        self.skipped |= before.skipped
+
     @abstractmethod
     def _try(self, rng: np.random.Generator, frames: int) -> TrainingClip:
         """A clip of ``frames`` frames, or ``Damaged``."""
