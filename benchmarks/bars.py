@@ -22,7 +22,16 @@ from tqdm import tqdm
 
 from dkt_ros.engines import Engine, EngineOptions, load_engine
 from dkt_ros.evaluation.baselines import RAW_SENSOR
-from dkt_ros.evaluation.evaluate import OURS, Recording, Scores, VideoScores, best_fill, evaluate, mean_scores
+from dkt_ros.evaluation.evaluate import (
+    OURS,
+    Recording,
+    Scores,
+    VideoScores,
+    best_fill,
+    evaluate,
+    mean_scores,
+    number_of,
+)
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
 from dkt_ros.evaluation.report import markdown
@@ -119,15 +128,15 @@ def numbers(videos: Sequence[VideoScores], seams: Sequence[tuple[float, float]],
     ours, fill = mean_scores(videos)[OURS], best_fill(base)
     sensor = base.get(RAW_SENSOR, {})
     return {
-        "glass_rel": _leaf(ours, "C", "transparent", "rel"),
-        "of_sensor": _ratio(*(_leaf(method, "C", "transparent_seen", "rel") for method in (ours, sensor))),
-        "of_fill": _ratio(*(_leaf(method, "C", "transparent", "rel") for method in (ours, base[fill])))
+        "glass_rel": number_of(ours, "C", "transparent", "rel"),
+        "of_sensor": _ratio(*(number_of(method, "C", "transparent_seen", "rel") for method in (ours, sensor))),
+        "of_fill": _ratio(*(number_of(method, "C", "transparent", "rel") for method in (ours, base[fill])))
         if fill
         else None,
-        "opaque_rel": _leaf(ours, "C", "opaque", "rel"),
-        "b_glass_rel": _leaf(ours, "B", "transparent", "rel"),
-        "b_glass_delta_1_25": _leaf(ours, "B", "transparent", "delta_1_25"),
-        "normals_median_deg": _leaf(ours, "normals", "transparent", "median_deg"),
+        "opaque_rel": number_of(ours, "C", "opaque", "rel"),
+        "b_glass_rel": number_of(ours, "B", "transparent", "rel"),
+        "b_glass_delta_1_25": number_of(ours, "B", "transparent", "delta_1_25"),
+        "normals_median_deg": number_of(ours, "normals", "transparent", "median_deg"),
         "seam": _ratio(*(_mean([pair[i] for pair in seams]) for i in range(2))),
         "videos": len(videos),
     }
@@ -186,12 +195,7 @@ def _baseline(base: Scores, name: str) -> dict[str, Any]:
     """A row of the table for the sensor or a fill."""
     keys = {"glass_rel": ("C", "transparent", "rel"), "opaque_rel": ("C", "opaque", "rel")}
     keys |= {"b_glass_rel": ("B", "transparent", "rel"), "b_glass_delta_1_25": ("B", "transparent", "delta_1_25")}
-    return {key: None for _, key, *_ in COLUMNS} | {key: _leaf(base[name], *path) for key, path in keys.items()}
-
-
-def _leaf(method: dict[str, Any], protocol: str, region: str, number: str) -> float | None:
-    value: float | None = method.get(protocol, {}).get(region, {}).get(number)
-    return value
+    return {key: None for _, key, *_ in COLUMNS} | {key: number_of(base[name], *path) for key, path in keys.items()}
 
 
 def _ratio(ours: float | None, theirs: float | None) -> float | None:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from dkt_ros.engines import Engine
-from dkt_ros.evaluation.evaluate import NETWORK, OURS, Recording, evaluate
+from dkt_ros.evaluation.evaluate import NETWORK, OURS, Recording, evaluate, number_of
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
 from dkt_ros.frames import Estimate
@@ -123,12 +122,12 @@ class Validator:
             recording = load_recording(path)
             estimates = self._estimates(recording, seeing)
             scores = evaluate(recording, estimates, self._limits, compared=False).scores
-            numbers = {name: _number(scores[OURS], name) for name in _SEEING}
+            numbers = {name: number_of(scores[OURS], *name.split(".")) for name in _SEEING}
             unaided = scores[NETWORK]  # of an engine that does not look at the sensor
             if engine.card.reads_sensor_depth:
                 alone = self._estimates(recording, blind)
                 unaided = evaluate(recording, alone, self._limits, compared=False).scores[OURS]
-            outcome.add(numbers | {f"blind.{name}": _number(unaided, name) for name in _BLIND})
+            outcome.add(numbers | {f"blind.{name}": number_of(unaided, *name.split(".")) for name in _BLIND})
             if len(outcome.seen) < self._settings.pictures:
                 outcome.seen.append(Seen(recording, estimates))
         return outcome
@@ -154,9 +153,3 @@ def better(name: str, value: float, than: float | None) -> bool:
     if than is None:
         return True
     return value > than if name.endswith(_MORE_IS_BETTER) else value < than
-
-
-def _number(method: dict[str, Any], name: str) -> float | None:
-    protocol, region, number = name.split(".")
-    value: float | None = method[protocol].get(region, {}).get(number)
-    return value

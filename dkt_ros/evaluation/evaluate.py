@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -111,10 +111,20 @@ def mean_scores(videos: Sequence[VideoScores]) -> Scores:
     return result
 
 
+def number_of(method: Mapping[str, Any], protocol: str, region: str, name: str) -> float | None:
+    """One number of a method's scores; None where there is none."""
+    value: float | None = method.get(protocol, {}).get(region, {}).get(name)
+    return value
+
+
 def best_fill(scores: Scores, known_mask: bool = False) -> str | None:
     """The classical fill with the lowest REL on transparent pixels under protocol C; None if none could be scored."""
     names = [f"{name} + {KNOWN_MASK}" if known_mask else name for name in CLASSICAL_FILLS]
-    numbers = {name: rel for name in names if name in scores and (rel := _rel(scores[name])) is not None}
+    numbers = {
+        name: rel
+        for name in names
+        if name in scores and (rel := number_of(scores[name], "C", "transparent", "rel")) is not None
+    }
     return min(numbers, key=lambda name: numbers[name]) if numbers else None
 
 
@@ -181,9 +191,3 @@ def _mean_leaf(leaves: Sequence[dict[str, Any]]) -> dict[str, Any]:
         result["frame_mean"] = mean_of(frame_means)
     flags = sorted({leaf["flag"] for leaf in leaves if leaf["flag"]})
     return {**result, "flag": "; ".join(flags)} if flags else result
-
-
-def _rel(method: dict[str, Any]) -> float | None:
-    leaf = method["C"].get("transparent", {})
-    rel: float | None = leaf.get("rel")
-    return rel

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dkt_ros import __version__
-from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, reported_rows
+from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, number_of, reported_rows
 from dkt_ros.evaluation.protocols import IN_WORDS, Range
 from dkt_ros.evaluation.published import IN_WORDS as PUBLISHED_IN_WORDS
 from dkt_ros.files import written_whole
@@ -117,7 +117,7 @@ class Report:
         best = best_fill(mean)
         seen = _share(mean, OURS, "raw sensor", "transparent_seen", "rel")
         fill = _share(mean, OURS, best, "transparent", "rel") if best else None
-        opaque = [_number(mean.get(m, {}), "C", "opaque_seen", "median_abs_m") for m in (OURS, "raw sensor")]
+        opaque = [number_of(mean.get(m, {}), "C", "opaque_seen", "median_abs_m") for m in (OURS, "raw sensor")]
         lines = []
         if seen is not None:
             lines.append(
@@ -200,17 +200,12 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _cell(method: dict[str, Any], protocol: str, region: str, name: str, factor: float, form: str) -> str:
-    value = _number(method, protocol, region, name)
+    value = number_of(method, protocol, region, name)
     return "-" if value is None else format(factor * value, form)
 
 
-def _number(method: dict[str, Any], protocol: str, region: str, name: str) -> float | None:
-    value: float | None = method.get(protocol, {}).get(region, {}).get(name)
-    return value
-
-
 def _glass_rel(scores: dict[str, Any], method: str) -> float | None:
-    return _number(scores.get(method, {}), "C", "transparent", "rel")
+    return number_of(scores.get(method, {}), "C", "transparent", "rel")
 
 
 def _answered(mean: dict[str, Any], region: str) -> str:
@@ -221,5 +216,5 @@ def _answered(mean: dict[str, Any], region: str) -> str:
 
 
 def _share(mean: dict[str, Any], ours: str, theirs: str, region: str, name: str) -> float | None:
-    a, b = (_number(mean.get(method, {}), "C", region, name) for method in (ours, theirs))
+    a, b = (number_of(mean.get(method, {}), "C", region, name) for method in (ours, theirs))
     return a / b if a is not None and b else None
