@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from dkt_ros.datasets.sample import nearest
 from dkt_ros.frames import Float32, Intrinsics, UInt8
 
 Mask = NDArray[np.bool_]
@@ -120,11 +121,6 @@ def joined(clips: Sequence[TrainingClip]) -> TrainingClip:
     names = [name for name in clips[0]._pictures() if all(getattr(clip, name) is not None for clip in clips)]
     arrays = {name: np.concatenate([getattr(clip, name) for clip in clips]) for name in names}
     return TrainingClip(source=clips[0].source, intrinsics=clips[0].intrinsics, **arrays)
-
-
-def nearest(old: int, new: int) -> NDArray[np.intp]:
-    """For each of ``new`` pixels that cover a line of ``old`` ones: which of these holds its centre."""
-    return np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
 
 
 def _bilinear(rgb: UInt8, height: int, width: int) -> UInt8:

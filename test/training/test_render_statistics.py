@@ -41,14 +41,13 @@ def test_the_table_gives_means_and_ranges_beside_the_real_frames() -> None:
 @pytest.mark.parametrize("expected", REAL[:2], ids=lambda row: row.name)
 def test_the_numbers_of_the_pairs_are_those_of_the_files(expected: SensorStatistics) -> None:
     pytest.importorskip("OpenEXR")
-    from dkt_ros.evaluation.cleargrasp import load_pair
+    from dkt_ros.datasets.cleargrasp import read_pair
 
-    recording = load_pair(SAMPLES / "cleargrasp", expected.name.split()[1])
-    (frame,), truth = recording.frames, recording.reference
-    assert frame.sensor_depth is not None and frame.intrinsics is not None
-    glass, twin = truth.transparent[0], truth.depth[0]
+    pair = read_pair(SAMPLES / "cleargrasp", expected.name.split()[1])
+    assert pair.sensor_depth is not None and pair.intrinsics is not None and pair.transparent is not None
+    glass, twin = pair.transparent, pair.depth
     table = plane(twin, ~glass)
-    row = sensor_statistics(expected.name, frame.sensor_depth, twin, table, glass, frame.intrinsics.fx)
+    row = sensor_statistics(expected.name, pair.sensor_depth, twin, table, glass, pair.intrinsics.fx)
     for name in ("holes", "first_surface", "background", "wrong", "between", "other_holes"):
         assert getattr(row, name) == pytest.approx(getattr(expected, name), abs=0.02), name
     assert row.noise / 2**0.5 == pytest.approx(expected.noise, abs=0.005), "both frames of the pair have noise"

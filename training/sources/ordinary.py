@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dkt_ros.datasets.files import Damaged, read_hdf5, read_npy, read_plane, read_rgb, walk
+from dkt_ros.datasets.sample import centred, same_size
 from dkt_ros.frames import Float32, Intrinsics
 from dkt_ros.training.clip import TrainingClip
-from dkt_ros.training.sources.files import Damaged, read_hdf5, read_npy, read_plane, read_rgb, walk
-from dkt_ros.training.sources.source import Layout, centred, runs, same_size
+from dkt_ros.training.sources.source import Layout, runs
 
 #: Hypersim: focal length in pixels of all cameras at a width of 1024.
 _HYPERSIM_FOCAL = 886.81

@@ -8,14 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dkt_ros.frames import Intrinsics
+from dkt_ros.datasets.files import Damaged
 from dkt_ros.training.clip import TrainingClip, joined
-from dkt_ros.training.sources.files import Damaged
 
 _log = logging.getLogger(__name__)
 
@@ -141,19 +138,6 @@ class FrameFiles(Source):
         except Damaged as damaged:  # by the RGB file, which is what the index knows
             reason = damaged.reason if damaged.path == file else f"{damaged.path.name} {damaged.reason}"
             raise Damaged(file, reason) from damaged
-
-
-def centred(focal: float, shape: tuple[int, ...]) -> Intrinsics:
-    """A camera of square pixels with its axis in the middle of a picture (height, width)."""
-    height, width = shape
-    return Intrinsics(float(focal), float(focal), (width - 1) / 2, (height - 1) / 2, width, height)
-
-
-def same_size(path: Path, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """``array``, read from ``path``, if it has the shape that the colours ask for; else ``Damaged``."""
-    if array.shape != shape:
-        raise Damaged(path, f"has shape {array.shape}, its colours ask for {shape}")
-    return array
 
 
 def runs(files: Sequence[Path]) -> list[list[Path]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dkt_ros.datasets.files import Damaged
 from dkt_ros.training.clip import TrainingClip
 from dkt_ros.training.sequences import (
     Sequence,
@@ -19,7 +20,6 @@ from dkt_ros.training.sequences import (
     sequence_files,
     stored_seed,
 )
-from dkt_ros.training.sources.files import Damaged
 from dkt_ros.training.sources.source import Source, SourceError
 
 #: Our sequences of this seed and higher are for the final scores only.

@@ -9,35 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dkt_ros.evaluation.cleargrasp import OPENGL_TO_OPTICAL
-from dkt_ros.frames import Float32, UInt8
-from dkt_ros.training.clip import TrainingClip, nearest
-from dkt_ros.training.sources.files import Damaged, read_channels, read_exr_plane, read_plane, read_rgb, reading, walk
-from dkt_ros.training.sources.source import Layout, centred, same_size
+from dkt_ros.datasets.cleargrasp import read_render
+from dkt_ros.datasets.dreds import FOCAL_640, lines, read_dreds, read_stereo
+from dkt_ros.datasets.files import read_exr_plane, read_rgb, walk
+from dkt_ros.datasets.sample import Sample, centred, known, same_size
+from dkt_ros.training.clip import TrainingClip
+from dkt_ros.training.sources.source import Layout
 
-#: HISS and DREDS: pixels of focal length at a width of 640 (a field of view of 71.28 degrees).
-_FOCAL_640 = 446.31
 #: HISS says nothing nearer or farther, in metres.
 _HISS_LIMITS = (0.2, 5.0)
 #: D3RoMa leaves out what has one of these in its path: the truth of these things is wrong.
 _HISS_WRONG = ("glass", "mirror", "bed")
-#: DREDS: codes of the objects' materials.
-_TRANSPARENT, _SPECULAR = 2, 3
-#: ClearGrasp's renders: horizontal field of view in degrees.
-_CLEARGRASP_VIEW = 69.40
-
-
-def _known(depth: Float32, nearest: float = 0.0, farthest: float = np.inf) -> Float32:
-    """NaN where depth is not finite, not above ``nearest`` or above ``farthest``."""
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(depth) & (depth > nearest) & (depth <= farthest)
-    return np.where(good, depth, np.nan).astype(np.float32)
-
-
-def _stereo(path: Path, shape: tuple[int, ...]) -> Float32:
-    """(H, W): nearest, since the infrared camera of DREDS and HISS may be finer than the colours."""
-    plane = _known(read_exr_plane(path))
-    return plane[nearest(plane.shape[0], shape[0])[:, None], nearest(plane.shape[1], shape[1])]
 
 
 def _find_hiss(root: Path) -> list[list[Path]]:
@@ -45,7 +27,7 @@ def _find_hiss(root: Path) -> list[list[Path]]:
 
     The list's first words are paths on another machine; only their last three names are compared, nothing is opened.
     """
-    bad = {Path(line.split(" ")[0]).parts[-3:] for file in walk(root, "bad_his.txt") for line in _lines(file) if line}
+    bad = {Path(line.split(" ")[0]).parts[-3:] for file in walk(root, "bad_his.txt") for line in lines(file) if line}
     found = []
     for depth in walk(root, "_depth.exr"):
         inside = depth.relative_to(root)
@@ -58,83 +40,35 @@ def _load_hiss(file: Path, name: str) -> TrainingClip:
     rgb = read_rgb(file)
     stem, shape = file.name.removesuffix("_color.png"), rgb.shape[:2]
     truth = file.with_name(f"{stem}_depth.exr")
-    depth = same_size(truth, _known(read_exr_plane(truth), *_HISS_LIMITS), shape)
-    stereo = _stereo(file.with_name(f"{stem}_simDepthImage.exr"), shape)
-    camera = centred(_FOCAL_640 * shape[1] / 640, shape)
+    depth = same_size(truth, known(read_exr_plane(truth), *_HISS_LIMITS), shape)
+    stereo = read_stereo(file.with_name(f"{stem}_simDepthImage.exr"), shape)
+    camera = centred(FOCAL_640 * shape[1] / 640, shape)
     return TrainingClip(rgb[None], depth[None], name, stereo_depth=stereo[None], intrinsics=camera)
 
 
 def _load_dreds(file: Path, name: str) -> TrainingClip:
-    rgb = read_rgb(file)
-    stem, shape = file.name.removesuffix("_color.png"), rgb.shape[:2]
-    truth, mask = file.with_name(f"{stem}_depth_120.exr"), file.with_name(f"{stem}_mask.exr")
-    depth = same_size(truth, _known(read_exr_plane(truth)), shape)
-    codes = np.rint(same_size(mask, read_exr_plane(mask), shape) * 255).astype(np.int64)
-    instance, material = _objects(file.with_name(f"{stem}_meta.txt"), codes)
-    return TrainingClip(
-        rgb[None],
-        depth[None],
-        name,
-        stereo_depth=_stereo(file.with_name(f"{stem}_simDepthImage.exr"), shape)[None],
-        transparent=(material == _TRANSPARENT)[None],
-        specular=(material == _SPECULAR)[None],
-        instance=instance[None],
-        intrinsics=centred(_FOCAL_640 * shape[1] / 640, shape),
-    )
-
-
-def _objects(meta: Path, codes: np.ndarray) -> tuple[UInt8, UInt8]:
-    """(H, W) number of the object by its line from 1, and its material; 0 where no object stands.
-
-    A line is "id class folder name scale material ..." or, short, "id class material"; ``codes`` are the ids.
-    """
-    instance, material = np.zeros(codes.shape, np.uint8), np.zeros(codes.shape, np.uint8)
-    for number, line in enumerate(filter(None, _lines(meta)), 1):
-        words = line.split()
-        try:
-            code, kind = int(words[0]), int(words[5 if len(words) > 5 else 2])
-            if not (0 <= kind <= _SPECULAR and number < 256):
-                raise ValueError(f"material {kind}")
-        except (ValueError, IndexError) as error:
-            raise Damaged(meta, f"line {number} is {line[:60]!r} ({error})") from error
-        where = codes == code
-        instance[where], material[where] = number, kind
-    return instance, material
+    return _clip(read_dreds(file), name, stereo=True)
 
 
 def _load_cleargrasp(file: Path, name: str) -> TrainingClip:
-    rgb = read_rgb(file)
-    stem, shape, folder = file.name.removesuffix("-rgb.jpg"), rgb.shape[:2], file.parent.parent
-    truth = folder / "depth-imgs-rectified" / f"{stem}-depth-rectified.exr"
-    normals = folder / "camera-normals" / f"{stem}-cameraNormals.exr"
-    mask = folder / "segmentation-masks" / f"{stem}-segmentation-mask.png"
-    variants = folder / "variant-masks" / f"{stem}-variantMasks.exr"
-    instance = np.rint(same_size(variants, read_exr_plane(variants), shape))
-    if instance.min() < 0 or instance.max() > 255:
-        raise Damaged(variants, f"object numbers {instance.min():g}..{instance.max():g}, expected 0..255")
+    return _clip(read_render(file), name)
+
+
+def _clip(sample: Sample, name: str, stereo: bool = False) -> TrainingClip:
+    """One picture of a set as a clip; ``stereo``: its sensor depth was matched from an infrared pair."""
+    sensor = None if sample.sensor_depth is None else sample.sensor_depth[None]
     return TrainingClip(
-        rgb[None],
-        same_size(truth, _known(read_exr_plane(truth)), shape)[None],
+        sample.rgb[None],
+        sample.depth[None],
         name,
-        normals=same_size(normals, _normals(normals), (*shape, 3))[None],
-        transparent=(same_size(mask, read_plane(mask, np.uint8), shape) > 0)[None],
-        instance=instance.astype(np.uint8)[None],
-        intrinsics=centred(shape[1] / 2 / np.tan(np.radians(_CLEARGRASP_VIEW / 2)), shape),
+        normals=None if sample.normals is None else sample.normals[None],
+        sensor_depth=None if stereo else sensor,
+        stereo_depth=sensor if stereo else None,
+        transparent=None if sample.transparent is None else sample.transparent[None],
+        specular=None if sample.specular is None else sample.specular[None],
+        instance=None if sample.instance is None else sample.instance.astype(np.uint8)[None],
+        intrinsics=sample.intrinsics,
     )
-
-
-def _normals(path: Path) -> Float32:
-    """(H, W, 3) optical frame, NaN where the file's are not of unit length. Checked against depth: 4 degrees apart."""
-    normals = read_channels(path)[..., :3].astype(np.float32)
-    if normals.shape[-1] != 3:
-        raise Damaged(path, "has not three channels")
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    unit = normals * OPENGL_TO_OPTICAL / np.maximum(length, 1e-6)
-    return np.where(np.abs(length - 1) < 0.1, unit, np.nan).astype(np.float32)
-
-
-def _lines(file: Path) -> list[str]:
-    return reading(file, lambda: file.read_text(errors="strict")).splitlines()
 
 
 HISS = Layout(

@@ -34,11 +34,12 @@ def read_rgb(path: Path) -> UInt8:
     return np.asarray(cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_plane(path: Path, dtype: type[np.integer[Any]]) -> NDArray[Any]:
-    """(H, W) of a whole one-channel PNG of exactly ``dtype`` (np.uint8 or np.uint16)."""
+def read_plane(path: Path, *dtypes: type[np.integer[Any]]) -> NDArray[Any]:
+    """(H, W) of a whole one-channel PNG of exactly one of ``dtypes`` (np.uint8, np.uint16)."""
     plane = _decoded(path, cv2.IMREAD_UNCHANGED)
-    if plane.ndim != 2 or plane.dtype != dtype:
-        raise Damaged(path, f"{plane.dtype}{plane.shape}, expected one channel of {np.dtype(dtype)}")
+    if plane.ndim != 2 or plane.dtype not in dtypes:
+        wanted = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+        raise Damaged(path, f"{plane.dtype}{plane.shape}, expected one channel of {wanted}")
     return plane
 
 
