@@ -63,6 +63,37 @@ def test_row_farthest_takes_the_background():
     np.testing.assert_allclose(CLASSICAL_FILLS["row farthest"](partial, np.zeros((8, 30, 3), np.uint8))[:, 10:20], 2.0)
 
 
+def test_a_plane_goes_on_through_its_hole_whatever_stands_beside():
+    depth, partial, hole = plane_with_hole()
+    assert np.abs(CLASSICAL_FILLS["plane fit"](partial, RGB)[hole] / depth[hole] - 1).max() < 1e-4
+    partial[15:45, 57:59] = 0.4  # something near within the ring: far off the plane
+    assert np.abs(CLASSICAL_FILLS["plane fit"](partial, RGB)[hole] / depth[hole] - 1).max() < 1e-3
+
+
+def test_a_plane_needs_returns_around_it():
+    lonely = np.full((40, 50), np.nan, np.float32)
+    lonely[0, :5] = 1.0
+    assert np.isclose(CLASSICAL_FILLS["plane fit"](lonely, np.zeros((40, 50, 3), np.uint8)), 1.0).all()
+
+
+def test_diffusion_ends_where_plain_relaxation_does():
+    """The weighted mean of the four neighbours, in every pixel of the hole."""
+    _, partial, hole = plane_with_hole(hole=(slice(25, 35), slice(40, 50)))
+    found = 1 / CLASSICAL_FILLS["colour guided"](partial, RGB)
+    mean = (found[:-2, 1:-1] + found[2:, 1:-1] + found[1:-1, :-2] + found[1:-1, 2:]) / 4
+    inside = tuple(slice(part.start - 1, part.stop - 1) for part in hole)
+    assert np.abs(mean - found[1:-1, 1:-1])[inside].max() < 1e-3
+
+
+def test_diffusion_over_many_colours_invents_nothing_before_it_has_settled():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (12, 20, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    sensor = np.full((96, 160), np.nan, np.float32)
+    sensor[:, :4], sensor[:, -4:] = 0.4, 5.0
+    filled = CLASSICAL_FILLS["colour guided"](sensor, rgb)
+    assert filled.min() >= np.float32(0.4) * 0.99999 and filled.max() <= 5.0001
+
+
 def test_push_pull_ignores_what_has_no_weight_and_blends_what_has_some():
     values = np.ones((3, 16, 24), np.float32)
     weight = np.ones_like(values)

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.evaluation.protocols import Answer
-from dkt_ros.fills import CLASSICAL_FILLS, Fill
-from dkt_ros.frames import Float32, Frame
+from dkt_ros.evaluation.videos import Pictures, Spool
+from dkt_ros.fills import CLASSICAL_FILLS
+from dkt_ros.frames import Frame
 
 RAW_SENSOR = "raw sensor"
 KNOWN_MASK = "known mask"
 
 
 def baselines(
-    frames: Sequence[Frame], transparent: Mask, progress: Callable[[int], object] = lambda count: None
+    frames: Sequence[Frame], transparent: Pictures, progress: Callable[[int], object] = lambda count: None
 ) -> Iterator[Answer]:
     """The raw sensor, every classical fill, and every fill of what is left when a perfect mask of the transparent
     pixels is cut out of the sensor depth first ("NAME + known mask": no robot has that mask).
 
-    One at a time, because a video of dense depth is large. Frames without sensor depth answer nothing.
+    Two at a time, on disk, because a video of dense depth is large. Frames without sensor depth answer nothing.
 
     Args:
         frames: of the video.
         transparent: (T, H, W) ground truth.
         progress: called with 1 after each filled frame of each fill.
     """
-    holes = np.full(transparent.shape[1:], np.nan, np.float32)
-    sensor = np.stack([holes if frame.sensor_depth is None else frame.sensor_depth for frame in frames])
+    sensor, pictures = Spool(), Spool()
+    for frame in frames:
+        holes = np.full(frame.rgb.shape[:2], np.nan, np.float32)
+        sensor.append(holes if frame.sensor_depth is None else frame.sensor_depth.astype(np.float32, copy=False))
+        pictures.append(frame.rgb)
     yield Answer(RAW_SENSOR, depth=sensor)
-    masked = np.where(transparent, np.nan, sensor).astype(np.float32)
-    for name, fill in CLASSICAL_FILLS.items():
-        yield Answer(name, depth=_filled(fill, sensor, frames, progress))
-        yield Answer(f"{name} + {KNOWN_MASK}", depth=_filled(fill, masked, frames, progress))
+    with ThreadPoolExecutor(2) as pool:
+        for name, fill in CLASSICAL_FILLS.items():
+            plain, masked = Spool(), Spool()
+            for index in range(len(sensor)):
+                depth, rgb = sensor[index], pictures[index]
+                cut = np.where(transparent[index], np.float32(np.nan), depth)
+                for spool, filled in zip((plain, masked), pool.map(fill, (depth, cut), (rgb, rgb)), strict=True):
+                    spool.append(filled)
+                    progress(1)
+            yield Answer(name, depth=plain)
+            yield Answer(f"{name} + {KNOWN_MASK}", depth=masked)
 
 
 def baseline_count() -> int:
     """How many times ``progress`` is called for each frame."""
     return 2 * len(CLASSICAL_FILLS)
-
-
-def _filled(fill: Fill, sensor: Float32, frames: Sequence[Frame], progress: Callable[[int], object]) -> Float32:
-    filled = np.empty_like(sensor)
-    for index, frame in enumerate(frames):
-        filled[index] = fill(sensor[index], frame.rgb)
-        progress(1)
-    return filled

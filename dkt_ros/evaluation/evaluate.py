@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -11,10 +11,14 @@ import numpy as np
 
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR, baselines
 from dkt_ros.evaluation.metrics import mean_of
-from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer
+from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, Scorer, valid_truth
+from dkt_ros.evaluation.provenance import ByProvenance
 from dkt_ros.evaluation.published import score_published
+from dkt_ros.evaluation.reliability import Reliability
+from dkt_ros.evaluation.videos import Picked, Pictures, Spool
+from dkt_ros.evaluation.whole_pictures import score_whole_pictures
 from dkt_ros.fills import CLASSICAL_FILLS
-from dkt_ros.frames import Estimate, Float32, Frame
+from dkt_ros.frames import Estimate, Frame
 
 OURS = "ours"
 NETWORK = "ours, network alone"
@@ -33,6 +37,7 @@ class Recording:
         reference: for the same frames, in the same order.
         problem: "" or what was wrong with the file that it came from.
         counts: what was read and what was left out, by reason.
+        stamps_ns: of the frames, where they are known without reading the frames; () otherwise.
     """
 
     name: str
@@ -40,12 +45,17 @@ class Recording:
     reference: Reference
     problem: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    stamps_ns: Sequence[int] = ()
+
+    def stamps(self) -> Sequence[int]:
+        """Nanoseconds, of every frame."""
+        return self.stamps_ns or [frame.stamp_ns for frame in self.frames]
 
 
 @dataclass(frozen=True)
 class VideoScores:
     """All methods on one recording. ``answered``: frames that our path gave an estimate for; only those are scored,
-    for every method alike."""
+    for every method alike. ``reliability``: of our confidence; None where there were no metres."""
 
     name: str
     frames: int
@@ -53,6 +63,7 @@ class VideoScores:
     scores: Scores
     problem: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    reliability: Reliability | None = None
 
 
 def evaluate(
@@ -62,35 +73,57 @@ def evaluate(
     progress: Callable[[int], object] = lambda count: None,
     published: bool = False,
     compared: bool = True,
+    detailed: bool = False,
+    starts: Collection[int] = (),
 ) -> VideoScores:
     """Score the estimates of a recording's frames, found by their stamps, and the baselines on the same frames.
 
-    ``published`` adds the scores of the papers (``published.py``) to our two rows, under that name. Without
-    ``compared`` the baselines, which take longest, are left out.
+    Pictures are looked at one by one and wait in temporary files (about 20 bytes a pixel and frame), so memory does not
+    grow with the recording; only ``published`` needs a whole video in memory.
+
+    Args:
+        published: add the scores of the papers (``published.py``) to our two rows, under that name.
+        compared: False leaves out the baselines, which take longest.
+        detailed: add what needs whole pictures (``whole_pictures``: "temporal", "boundaries", "clouds") to our rows and
+            the sensor's, and "provenance" to ours.
+        starts: numbers of the recording's frames that begin a clip, where seams are looked for.
 
     Raises:
         ValueError: no estimate has the stamp of a frame of the recording.
     """
-    by_stamp = {estimate.frame.stamp_ns: estimate for estimate in estimates}
-    kept = [index for index, frame in enumerate(recording.frames) if frame.stamp_ns in by_stamp]
+    heard = _Heard(recording, limits)
+    for estimate in estimates:
+        heard.add(estimate)
+    kept = sorted(heard.places)
     if not kept:
         raise ValueError(
-            f"{recording.name}: none of the {len(by_stamp)} estimates has the stamp of one of its"
+            f"{recording.name}: none of the {heard.count} estimates has the stamp of one of its"
             f" {len(recording.frames)} frames; was the right recording given?"
         )
-    frames = [recording.frames[index] for index in kept]
+    frames = [recording.frames[index] for index in kept] if len(kept) < len(recording.frames) else recording.frames
     reference = _subset(recording.reference, kept)
     scorer = Scorer(reference, limits)
-    ours = list(_answers([by_stamp[frame.stamp_ns] for frame in frames]))
+    ours = heard.answers([heard.places[index] for index in kept])
     theirs = baselines(frames, reference.transparent, progress) if compared else ()
-    scores = {answer.method: scorer.score(answer) for answer in chain(ours, theirs)}
+    scores: Scores = {}
+    looked_at = list(ours)
+    for answer in chain(ours, theirs):
+        scores[answer.method] = scorer.score(answer)
+        if answer.method == RAW_SENSOR:
+            looked_at.append(answer)
+    if detailed:
+        places = [number for number, index in enumerate(kept) if index in starts]
+        fits = {name: Alignment(**found["A"]["alignment"]) for name, found in scores.items() if found["A"]}
+        for method, found in score_whole_pictures(looked_at, fits, frames, reference, limits, places).items():
+            scores[method] |= found
+        scores[OURS]["provenance"] = heard.provenance.scores()
     if published:
         pictures = np.stack([frame.rgb for frame in frames])
         for answer in ours:
             scores[answer.method]["published"] = score_published(answer, reference, limits, pictures)
-    return VideoScores(
-        recording.name, len(recording.frames), len(kept), scores, recording.problem, dict(recording.counts)
-    )
+    counts = dict(recording.counts)
+    reliability = heard.reliability if heard.metric else None
+    return VideoScores(recording.name, len(recording.frames), len(kept), scores, recording.problem, counts, reliability)
 
 
 def mean_scores(videos: Sequence[VideoScores]) -> Scores:
@@ -140,37 +173,64 @@ def reported_rows(scores: Scores) -> dict[str, str]:
     return {title: method for title, method in rows.items() if method in scores}
 
 
-def _answers(estimates: Sequence[Estimate]) -> Iterator[Answer]:
-    """Our rows: what is published (metres), and the network's disparity before any sensor value replaced it."""
-    normals = [estimate.normals for estimate in estimates]
-    yield Answer(
-        OURS,
-        depth=_stack([estimate.depth for estimate in estimates]),
-        disparity=None if any(e.depth is not None for e in estimates) else np.stack([e.disparity for e in estimates]),
-        normals=_stack(normals),
-    )
-    yield Answer(NETWORK, disparity=np.stack([estimate.disparity for estimate in estimates]))
+class _Heard:
+    """Our estimates as they come: what is summed at once, and what waits for the fit."""
 
+    def __init__(self, recording: Recording, limits: Range) -> None:
+        self._reference, self._limits = recording.reference, limits
+        self._by_stamp = {stamp: index for index, stamp in enumerate(recording.stamps())}
+        self._depth, self._disparity, self._normals = Spool(), Spool(), Spool()
+        self.count = 0
+        #: number of a frame of the recording -> number of its estimate among those kept
+        self.places: dict[int, int] = {}
+        self.reliability, self.provenance = Reliability(), ByProvenance()
 
-def _stack(arrays: Sequence[Float32 | None]) -> Float32 | None:
-    """One array of all frames, NaN where a frame has none; None if no frame has any."""
-    some = next((array for array in arrays if array is not None), None)
-    if some is None:
-        return None
-    unknown = np.full_like(some, np.nan)
-    return np.stack([unknown if array is None else array for array in arrays])
+    @property
+    def metric(self) -> bool:
+        """Whether any estimate had metres."""
+        return not self._depth.empty
+
+    def add(self, estimate: Estimate) -> None:
+        """Of a frame of the recording; others are counted only."""
+        self.count += 1
+        index = self._by_stamp.get(estimate.frame.stamp_ns)
+        if index is None or index in self.places:
+            return
+        self.places[index] = len(self._disparity)
+        self._depth.append(estimate.depth)
+        self._disparity.append(np.asarray(estimate.disparity, np.float32))
+        self._normals.append(None if estimate.normals is None else np.asarray(estimate.normals, np.float32))
+        if estimate.depth is not None:
+            truth, glass = self._reference.depth[index], self._reference.transparent[index]
+            valid = valid_truth(truth, self._limits)
+            self.reliability.add(estimate.confidence, estimate.depth, estimate.provenance, truth, valid, glass)
+            self.provenance.add(estimate.depth, estimate.provenance, truth, valid, glass)
+
+    def answers(self, order: Sequence[int]) -> list[Answer]:
+        """Our rows: what is published (metres), and the network's disparity before any sensor value replaced it."""
+        disparity = Picked(self._disparity, order)
+        depth, normals = (None if each.empty else Picked(each, order) for each in (self._depth, self._normals))
+        return [
+            Answer(OURS, depth=depth, disparity=disparity if depth is None else None, normals=normals),
+            Answer(NETWORK, disparity=disparity),
+        ]
 
 
 def _subset(reference: Reference, kept: Sequence[int]) -> Reference:
     if len(kept) == len(reference.depth):
         return reference
-    index = np.asarray(kept)
+
+    def picked(pictures: Pictures | None) -> Picked | None:
+        return None if pictures is None else Picked(pictures, kept)
+
     return Reference(
         reference.name,
-        reference.depth[index],
-        reference.transparent[index],
-        None if reference.sensor_depth is None else reference.sensor_depth[index],
-        None if reference.normals is None else reference.normals[index],
+        Picked(reference.depth, kept),
+        Picked(reference.transparent, kept),
+        picked(reference.sensor_depth),
+        picked(reference.normals),
+        None if reference.camera_to_world is None else reference.camera_to_world[list(kept)],
+        picked(reference.instance),
     )
 
 
@@ -187,6 +247,9 @@ def _mean_leaf(leaves: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result["videos_asked"] = len(asked)
     if asked:
         result["coverage"] = float(np.mean([leaf["coverage"] or 0.0 for leaf in asked]))
+    shares = [leaf["share"] for leaf in leaves if leaf.get("share") is not None]
+    if shares:  # a group without pixels has no error, but its share is 0
+        result["share"] = float(np.mean(shares))
     if frame_means:
         result["frame_mean"] = mean_of(frame_means)
     flags = sorted({leaf["flag"] for leaf in leaves if leaf["flag"]})

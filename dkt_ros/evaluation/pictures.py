@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RGB, SENSOR, OURS, TRUTH = "RGB", "sensor depth", "depth: ours", "depth: ground truth"
-ERROR, WHENCE, NORMALS = "error of ours", "provenance", "normals: ours"
+ERROR, WHENCE, NORMALS, GRASPS = "error of ours", "provenance", "normals: ours", "grasps on ours"
 COLUMNS = (RGB, SENSOR, OURS, TRUTH, ERROR, WHENCE, NORMALS)
 #: Without ground truth.
 PLAIN_COLUMNS = (RGB, SENSOR, OURS, WHENCE, NORMALS)
 HOLE = "#ff00ff"
 UNSCORED = "#d9d9d9"
+#: Jaws.
+BEST, OTHERS = "#39ff14", "#ffd166"
 PROVENANCE = {
     PROVENANCE_MEASURED: ("measured by the sensor", "#2c7fb8"),
     PROVENANCE_INFERRED: ("inferred by the model", "#fdae61"),
@@ -41,12 +43,17 @@ def contact_sheet(
     limits: Range,
     moments: int = 4,
     title: str | None = None,
+    jaws: Mapping[int, NDArray[np.float64]] | None = None,
 ) -> None:
     """Write a PNG: one row per moment (spread evenly over what was answered), one column per quantity.
 
     Depth shares one colour scale (2nd to 98th percentile of the ground truth within ``limits``, or of the sensor where
     there is none, in metres); holes have a colour that the scale does not have; transparent objects are outlined; the
     error is grey where it is not scored.
+
+    Args:
+        jaws: stamp of a frame -> (G, K, 2, 2) ends (u, v) of the lines that draw the jaw of G grasps, best first, for a
+            column of its own that looks closer; moments that have some are then preferred.
 
     Raises:
         ValueError: no estimate belongs to a frame of the recording.
@@ -56,6 +63,8 @@ def contact_sheet(
     shown = [estimate for estimate in estimates if estimate.frame.stamp_ns in index_of]
     if not shown:
         raise ValueError(f"{recording.name}: no estimate belongs to one of its frames")
+    with_jaw = [estimate for estimate in shown if jaws and estimate.frame.stamp_ns in jaws]
+    shown = with_jaw if len(with_jaw) >= moments else shown
     chosen = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, min(moments, len(shown))).round().astype(int))]
     moments_shown = [_Moment(recording, index_of[estimate.frame.stamp_ns], estimate, limits) for estimate in chosen]
     columns = COLUMNS if any(np.isfinite(moment.truth).any() for moment in moments_shown) else PLAIN_COLUMNS
@@ -63,16 +72,24 @@ def contact_sheet(
         span = _span([moment.truth for moment in moments_shown], limits)
     else:
         span = _span([moment.sensor for moment in moments_shown], Range(1e-3, 1e3))
+    if jaws:
+        columns = (*columns, GRASPS)
     figure, axes, bars = _grid(recording, len(chosen), columns)
     start = recording.frames[0].stamp_ns
     times = _times([moment.estimate.frame.stamp_ns - start for moment in moments_shown])
     for row, moment, time in zip(axes, moments_shown, times, strict=True):
         for name, axis in row.items():
-            _draw(axis, name, moment, span)
+            if name == GRASPS:
+                _draw_grasps(axis, moment, (jaws or {}).get(moment.estimate.frame.stamp_ns))
+            else:
+                _draw(axis, name, moment, span)
         if len(recording.frames) > 1:
             row[RGB].set_ylabel(time, fontsize=11)
     for name, axis in axes[0].items():
         axis.set_title(name, fontsize=12, fontweight="bold")
+    if GRASPS in bars:
+        words = "best jaw of each object; green: best of all"
+        bars[GRASPS].text(0.5, 0.95, words, ha="center", va="top", fontsize=9, transform=bars[GRASPS].transAxes)
     outlined = any(moment.transparent.any() for moment in moments_shown)
     _legends(figure, axes[0], bars, outlined)
     if title:
@@ -153,6 +170,25 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
     outline = {RGB: "white", ERROR: "cyan", WHENCE: "white"}.get(name)
     if outline and moment.transparent.any():
         axis.contour(moment.transparent, levels=[0.5], colors=[outline], linewidths=0.8)
+
+
+def _draw_grasps(axis: Axes, moment: _Moment, jaws: NDArray[np.float64] | None) -> None:
+    """The jaws' lines, dark below light, the best one on top, in the part of the picture that holds them."""
+    axis.imshow(moment.rgb)
+    if jaws is None or not len(jaws):
+        axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes, color="white")
+        return
+    for rank, jaw in reversed(list(enumerate(jaws))):
+        for colour, thickness in (("black", 4.0), (BEST if rank == 0 else OTHERS, 2.0)):
+            for line in jaw:
+                axis.plot(line[:, 0], line[:, 1], color=colour, linewidth=thickness, solid_capstyle="round")
+    height, width = moment.rgb.shape[:2]
+    low, high = jaws.reshape(-1, 2).min(0), jaws.reshape(-1, 2).max(0)
+    share = float(np.clip(1.2 * ((high - low) / (width, height)).max(), 0.4, 1.0))
+    left = float(np.clip((low + high)[0] / 2 - share * width / 2, 0, (1 - share) * width))
+    top = float(np.clip((low + high)[1] / 2 - share * height / 2, 0, (1 - share) * height))
+    axis.set_xlim(left - 0.5, left + share * width - 0.5)
+    axis.set_ylim(top + share * height - 0.5, top - 0.5)
 
 
 def _no_metres(estimate: Estimate) -> str:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, align_disparity, aligned_depth
+from dkt_ros.evaluation.videos import whole
 from dkt_ros.frames import Float32, UInt8
 
 #: Written beside the numbers.
@@ -96,25 +97,30 @@ def score_published(
 ) -> dict[str, Any]:
     """The whole chain for one answer, as plain values: ``{"alignment": ..., "all": PublishedScores as a dict}``.
 
+    The video is in memory as a whole.
+
     Args:
         answer: needs disparity or depth; 1/depth stands in for a missing disparity.
         reference: same shape as the answer.
         limits: the data set's range; ground truth on a limit is not valid.
         pictures: (T, H, W, 3) uint8 RGB of the same frames, for the boundaries; None leaves those out.
     """
-    disparity = answer.disparity
+    truth = whole(reference.depth)
     with np.errstate(invalid="ignore", divide="ignore"):
-        valid = (reference.depth > limits.near_m) & (reference.depth < limits.far_m)
-        if disparity is None:
-            if answer.depth is None:
-                raise ValueError(f"{answer.method}: neither disparity nor depth; there is nothing to score")
-            disparity = np.where(answer.depth > 0, 1.0 / answer.depth, np.nan).astype(np.float32)
-    alignment = fit(disparity, reference.depth, valid)
+        valid = (truth > limits.near_m) & (truth < limits.far_m)
+        if answer.disparity is not None:
+            disparity = whole(answer.disparity)
+        elif answer.depth is not None:
+            metres = whole(answer.depth)
+            disparity = np.where(metres > 0, 1.0 / metres, np.nan).astype(np.float32)
+        else:
+            raise ValueError(f"{answer.method}: neither disparity nor depth; there is nothing to score")
+    alignment = fit(disparity, truth, valid)
     if alignment.flag:
         scores = PublishedScores(int(valid.sum()), 0, flag=alignment.flag)
     else:
         depth = within(aligned_depth(disparity, alignment), limits)
-        scores = published_scores(depth, reference.depth, valid, pictures)
+        scores = published_scores(depth, truth, valid, pictures)
     return {"alignment": asdict(alignment), "all": asdict(scores)}
 
 

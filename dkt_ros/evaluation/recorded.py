@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from rosbags.typesys import Stores, get_typestore
 
 from dkt_ros import messages
 from dkt_ros.bag_frames import joined
-from dkt_ros.bags import Bag
+from dkt_ros.bags import RawMessage, RawMessages
 from dkt_ros.frames import PROVENANCE_NONE, Estimate, Float32, Frame
 
 #: Topics of one estimate under the node's name; all carry the stamp of the picture.
@@ -18,11 +19,27 @@ DEPTH, DISPARITY, NORMALS = "depth/image", "disparity/image", "normals/image"
 PROVENANCE, CONFIDENCE = "provenance", "confidence"
 
 
-def read_estimates(bag: Bag, node: str, frames: Sequence[Frame]) -> list[Estimate]:
+class Heard:
+    """Messages in memory, read like a bag (``RawMessages``)."""
+
+    def __init__(self, messages: Sequence[RawMessage]) -> None:
+        self._messages = messages
+        self._types = get_typestore(Stores.ROS2_KILTED)
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """Those of these topics (None: all), in their order."""
+        return (message for message in self._messages if topics is None or message.topic in topics)
+
+    def decode(self, message: RawMessage) -> Any:
+        """The message as an object with the fields of its ROS type."""
+        return self._types.deserialize_cdr(message.data, message.type)
+
+
+def read_estimates(bag: RawMessages, node: str, frames: Sequence[Frame]) -> list[Estimate]:
     """The estimates that ``/node`` published for these frames, in their order; frames without one are left out.
 
     Args:
-        bag: an open recording of the node's output topics.
+        bag: an open bag, or ``Heard``, of the node's output topics.
         node: the node's full name, e.g. "/dkt_perception".
         frames: what the node was given; found by stamp.
 

@@ -57,6 +57,8 @@ def _video(path: Path) -> Recording:
         sequence.transparent if sequence else np.zeros(video.depth.shape, bool),
         sequence.sensor_depth if sequence else None,
         None if video.normals is None else video.normals.astype(np.float32),
+        video.camera_to_world,
+        sequence.instance if sequence else None,
     )
     counts = {"frames": len(video)}
     if skipped := video.meta.get("frames_without_depth"):

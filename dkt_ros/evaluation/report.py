@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,11 @@ from typing import Any
 from dkt_ros import __version__
 from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, number_of, reported_rows
 from dkt_ros.evaluation.protocols import IN_WORDS, Range
+from dkt_ros.evaluation.provenance import IN_WORDS as PROVENANCE_IN_WORDS
 from dkt_ros.evaluation.published import IN_WORDS as PUBLISHED_IN_WORDS
+from dkt_ros.evaluation.reliability import IN_WORDS as RELIABILITY_IN_WORDS
+from dkt_ros.evaluation.reliability import Reliability, in_a_line
+from dkt_ros.evaluation.whole_pictures import IN_WORDS as WHOLE_PICTURES_IN_WORDS
 from dkt_ros.files import written_whole
 
 #: title, protocol, region, number, factor, format
@@ -76,12 +80,14 @@ class Report:
             "command": list(self.command),
             "engine": self.engine,
             "protocols": IN_WORDS | ({"published": PUBLISHED_IN_WORDS} if self.published_table() else {}),
+            "measures": WHOLE_PICTURES_IN_WORDS | {"provenance": PROVENANCE_IN_WORDS},
             "valid": f"ground truth within {self.limits.near_m} to {self.limits.far_m} m",
             "pooling": "pixels of a video together, then the mean over videos; frame_mean: the mean over frames first",
             "best_classical_fill": best_fill(mean),
             "rows": reported_rows(mean),
             "mean": mean,
-            "videos": [asdict(video) for video in self.videos],
+            "confidence": {"what": RELIABILITY_IN_WORDS, **self.reliability().numbers()},
+            "videos": [_plain(video) for video in self.videos],
             **self.details,
         }
 
@@ -110,6 +116,14 @@ class Report:
         ]
         legend = "\n".join(lines)
         return f"{markdown(rows)}\n\n{legend}"
+
+    def reliability(self) -> Reliability:
+        """Of the confidence, the pixels of all videos together."""
+        return Reliability.of(video.reliability for video in self.videos)
+
+    def confidence_line(self) -> str:
+        """How far our confidence is a probability; "" if there are no metres."""
+        return in_a_line(self.reliability().numbers(bins=False))
 
     def bars(self) -> str:
         """The project's own bars, each with what was reached."""
@@ -192,6 +206,11 @@ def versions() -> dict[str, str]:
 def command_line() -> list[str]:
     """How this process was started, without folders of this machine in front of the program."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _plain(video: VideoScores) -> dict[str, Any]:
+    of_confidence = None if video.reliability is None else video.reliability.numbers(bins=False)
+    return asdict(replace(video, reliability=None)) | {"reliability": of_confidence}
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -1,12 +1,15 @@
 """One report out of recordings: which rows, which frames, which means."""
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dkt_ros.evaluation.baselines import RAW_SENSOR
+from dkt_ros.evaluation.chamfer import unavailable
 from dkt_ros.evaluation.evaluate import (
     NETWORK,
     OURS,
@@ -31,7 +34,13 @@ LIMITS = Range()
 def recording(frames: int = 3) -> Recording:
     sequence = rendered.sequence(frames)
     reference = Reference(
-        "scene", sequence.depth, sequence.transparent, sequence.sensor_depth, sequence.normals.astype(np.float32)
+        "scene",
+        sequence.depth,
+        sequence.transparent,
+        sequence.sensor_depth,
+        sequence.normals.astype(np.float32),
+        sequence.camera_to_world,
+        sequence.instance,
     )
     return Recording("scene", sequence.frames(), reference)
 
@@ -134,6 +143,84 @@ def test_the_table_names_protocols_pixels_and_counts() -> None:
     ):
         assert words in table
     assert "nan" not in table.lower()
+
+
+def detailed(scene: Recording, estimates: list[Estimate], **options) -> VideoScores:
+    return evaluate(scene, estimates, LIMITS, detailed=True, **options)
+
+
+def test_whole_pictures_are_scored_for_us_and_the_sensor() -> None:
+    scene = recording(7)
+    scored = detailed(scene, answers(scene, 1.1), starts={3, 5})
+    ours, sensor, fill = (scored.scores[name] for name in (OURS, RAW_SENSOR, "nearest"))
+    assert ours["temporal"]["A"]["tae"] < ours["temporal"]["C"]["tae"] + 1e-6 and ours["temporal"]["C"]["seams"] == 2
+    assert ours["temporal"]["A"]["seam_across"] == pytest.approx(0, abs=1e-5)
+    assert set(scored.scores[NETWORK]["temporal"]) == {"A"} and scored.scores[NETWORK]["clouds"] == {}
+    assert ours["boundaries"]["depth_pro"]["depth_pro_f1"] > sensor["boundaries"]["depth_pro"]["depth_pro_f1"]
+    assert ours["provenance"]["glass inferred"]["rel"] == pytest.approx(0.1, rel=1e-4)
+    assert ours["provenance"]["glass measured"]["flag"] and ours["provenance"]["glass inferred"]["share"] == 1.0
+    assert "temporal" not in fill and "provenance" not in sensor
+    clouds = ours["clouds"]["objects"]
+    assert clouds["chamfer_m"] is None if unavailable() else clouds["chamfer_m"] > 0.01
+    assert clouds["flag"] == unavailable()
+
+
+def test_what_cannot_be_scored_is_flagged_and_enters_no_mean() -> None:
+    scene = recording(3)
+    dark = Recording("dark", scene.frames, replace(scene.reference, depth=scene.reference.depth * np.nan))
+    videos = [detailed(scene, answers(scene, 1.1)), detailed(dark, answers(scene, 1.1))]
+    swapped = [replace(e, depth=None, disparity=np.asarray(e.depth)) for e in answers(scene)]
+    videos.append(detailed(scene, swapped))
+    report = Report(videos, LIMITS, "nano", [], {}).as_json()
+    json.dumps(report, allow_nan=False)
+    mean = report["mean"][OURS]
+    assert mean["temporal"]["A"]["tae"] == videos[0].scores[OURS]["temporal"]["A"]["tae"]
+    assert "near and far are swapped" in mean["temporal"]["A"]["flag"] and mean["temporal"]["A"]["videos"] == 1
+    assert mean["boundaries"]["depth_pro"]["videos"] == 1
+    assert set(report["measures"]) == {"temporal", "boundaries", "clouds", "provenance"}
+
+
+def test_memory_does_not_grow_with_the_recording() -> None:
+    """Truth and frames are made when they are asked for; what evaluation holds must not depend on how many."""
+
+    class Made:
+        def __init__(self, length: int, make) -> None:
+            self._length, self._make = length, make
+            self.shape = (length, *make(0).shape) if hasattr(make(0), "shape") else (length,)
+
+        def __len__(self) -> int:
+            return self._length
+
+        def __getitem__(self, index: int):
+            if not 0 <= index < self._length:
+                raise IndexError(index)
+            return self._make(index)
+
+    scene = recording(2)
+    truth = scene.reference
+
+    def peak(length: int) -> int:
+        def estimate(index: int) -> Estimate:
+            return replace(answers(scene)[0], frame=frame(index))
+
+        def frame(index: int):
+            return replace(scene.frames[0], stamp_ns=index)
+
+        reference = Reference(
+            "long",
+            Made(length, lambda _: truth.depth[0].copy()),
+            Made(length, lambda _: truth.transparent[0].copy()),
+            Made(length, lambda _: truth.sensor_depth[0].copy()),
+        )
+        long = Recording("long", Made(length, frame), reference, stamps_ns=range(length))
+        tracemalloc.start()
+        detailed(long, (estimate(index) for index in range(length)), compared=False)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    one_picture = truth.depth[0].nbytes
+    assert peak(36) - peak(4) < 4 * one_picture  # 32 more frames; some numbers and places of each are kept
 
 
 def test_the_papers_scores_are_asked_for_and_name_their_protocol() -> None:

@@ -1,9 +1,20 @@
 """Protocols A, B and C: who may look at the ground truth, and on which pixels."""
 
+import json
+
 import numpy as np
 import pytest
 
-from dkt_ros.evaluation.protocols import Answer, Range, Reference, Scorer, align_disparity, aligned_depth
+from dkt_ros.evaluation.protocols import (
+    Answer,
+    Range,
+    Reference,
+    RunningFit,
+    Scorer,
+    align_disparity,
+    aligned_depth,
+)
+from dkt_ros.evaluation.videos import Spool
 
 LIMITS = Range()
 
@@ -65,9 +76,9 @@ def test_c_regions() -> None:
 def test_ground_truth_out_of_range_is_not_scored() -> None:
     truth = reference()
     near = Range(0.3, 0.8)
-    assert Scorer(truth, near).regions["all"].sum() < Scorer(truth, LIMITS).regions["all"].sum()
+    assert 0 < Scorer(truth, near).pixels["all"] < Scorer(truth, LIMITS).pixels["all"] == truth.depth.size
     truth.depth[:, 0] = np.nan
-    assert not Scorer(truth, LIMITS).regions["all"][:, 0].any()
+    assert Scorer(truth, LIMITS).pixels["all"] == truth.depth[:, 1:].size
 
 
 def test_swapped_near_and_far_is_reported_never_used() -> None:
@@ -105,6 +116,58 @@ def test_an_answer_of_another_shape_is_refused() -> None:
     truth = reference()
     with pytest.raises(ValueError, match=r"small: \(3, 5, 8\), but the ground truth is \(3, 6, 8\)"):
         score(Answer("small", depth=truth.depth[:, :5]), truth, LIMITS)
+
+
+@pytest.mark.parametrize("pixels", [0, 1])
+def test_a_video_with_no_or_one_valid_pixel_is_flagged_and_has_no_fit(pixels: int) -> None:
+    truth = reference()
+    depth = np.full_like(truth.depth, np.nan)
+    depth.reshape(-1)[:pixels] = 0.5
+    result = score(Answer("any", depth=truth.depth), Reference("dark", depth, truth.transparent), LIMITS)
+    assert result["A"]["alignment"]["pixels"] == pixels and "at least 2" in result["A"]["alignment"]["flag"]
+    assert result["A"]["all"]["flag"] and result["A"]["all"]["rel"] is None
+    assert result["C"]["all"]["reference_pixels"] == result["C"]["all"]["pixels"] == pixels
+    assert not json_has_nan(result)
+
+
+def json_has_nan(result: dict) -> bool:
+    try:
+        json.dumps(result, allow_nan=False)
+    except ValueError:
+        return True
+    return False
+
+
+def test_fit_scale_shift_and_counts_stand_beside_every_aligned_score() -> None:
+    truth = reference()
+    result = score(Answer("ours", depth=truth.depth), truth, LIMITS)
+    assert result["A"]["alignment"] == result["B"]["alignment"]
+    assert set(result["A"]["alignment"]) == {"scale", "shift", "pixels", "flag"}
+    assert result["A"]["all"]["rmse_cm"] == pytest.approx(100 * result["A"]["all"]["rmse_m"])
+
+
+def test_a_fit_of_parts_is_the_fit_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0.3, 1.5, 5000).astype(np.float32)
+    disparity = (2 / depth - 40 + rng.normal(0, 0.1, 5000)).astype(np.float32)
+    fit = RunningFit()
+    for part in np.array_split(np.arange(5000), 7):
+        fit.add(disparity[part], depth[part])
+    (scale, shift), *_ = np.linalg.lstsq(
+        np.stack([disparity, np.ones(5000)], 1).astype(np.float64), 1 / depth.astype(np.float64), rcond=None
+    )
+    found = fit.result()
+    assert (found.scale, found.shift, found.pixels) == (pytest.approx(scale), pytest.approx(shift), 5000)
+
+
+def test_pictures_that_are_read_one_by_one_score_the_same() -> None:
+    truth = reference()
+    spool = Spool()
+    for depth in truth.depth:
+        spool.append(depth * np.float32(1.1))
+    assert score(Answer("a", depth=spool), truth, LIMITS) == score(
+        Answer("a", depth=truth.depth * np.float32(1.1)), truth, LIMITS
+    )
 
 
 def test_range_must_ascend() -> None:

@@ -1,0 +1,116 @@
+"""Distance between the predicted and the true cloud of the objects, for the one use that counts: grasping them.
+
+Per frame, over the pixels of objects with a valid truth: ``accuracy_m`` is the mean distance of a predicted point to
+the nearest true one, ``completeness_m`` the mean of a true point to the nearest predicted one, ``chamfer_m`` their
+**sum**; distances are **not squared**, metres. ``f_score_5mm`` is the harmonic mean of the shares of both that are
+within 5 mm (Knapitsch et al. 2017). Both clouds come from their depth pictures with the same intrinsics. Of the points
+whose distance is measured at most ``ASKED_POINTS`` are taken, of those that they are measured to ``MOST_POINTS``, each
+every n-th pixel in reading order: the same input gives the same number.
+
+open3d finds the neighbours; it is imported here, at first use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dkt_ros.evaluation.metrics import Mask
+from dkt_ros.frames import Float32, Intrinsics
+from dkt_ros.geometry import unproject
+
+ASKED_POINTS, MOST_POINTS = 2000, 20_000
+NEAR_M = 0.005
+IN_WORDS = (
+    "clouds of the objects in the method's own metres, per frame, then the mean over frames: accuracy_m predicted to"
+    " true, completeness_m true to predicted, chamfer_m their sum (not squared, metres), f_score_5mm;"
+    f" {ASKED_POINTS} points at most, every n-th pixel, to the nearest of at most {MOST_POINTS}"
+)
+
+
+@dataclass(frozen=True)
+class ChamferScores:
+    """Of one video; None where nothing could be scored, and ``flag`` then says why.
+
+    Attributes:
+        reference_pixels: pixels of objects with a valid truth; ``pixels``: those with a prediction.
+        frames, frames_scored: how many were added, how many had points in both clouds.
+    """
+
+    reference_pixels: int
+    pixels: int
+    frames: int
+    frames_scored: int
+    coverage: float | None = None
+    chamfer_m: float | None = None
+    accuracy_m: float | None = None
+    completeness_m: float | None = None
+    f_score_5mm: float | None = None
+    flag: str = ""
+
+
+def unavailable() -> str:
+    """ "" if open3d can be imported, else why not."""
+    try:
+        import open3d  # noqa: F401
+    except (ImportError, OSError) as error:
+        return f"open3d cannot be imported ({error}); pip install open3d, and apt install libusb-1.0-0"
+    return ""
+
+
+class Chamfer:
+    """Accumulates one method's cloud distances of one video, frame by frame."""
+
+    def __init__(self) -> None:
+        self._frames = self._scored = self._reference = self._answered = 0
+        self._sum: NDArray[np.float64] = np.zeros(4)
+
+    def add(self, predicted: Float32, truth: Float32, objects: Mask, intrinsics: Intrinsics) -> None:
+        """One frame.
+
+        Args:
+            predicted: (H, W) metres; not finite or not positive means no prediction.
+            truth: (H, W) true metres.
+            objects: (H, W) bool, pixels of objects whose truth counts.
+            intrinsics: of these pictures.
+
+        Raises:
+            ImportError: no open3d.
+        """
+        self._frames += 1
+        with np.errstate(invalid="ignore"):
+            asked = objects & np.isfinite(truth) & (truth > 0)
+            answered = asked & np.isfinite(predicted) & (predicted > 0)
+        self._reference += int(asked.sum())
+        self._answered += int(answered.sum())
+        if not answered.any():
+            return
+        ours, theirs = unproject(predicted, intrinsics)[answered], unproject(truth, intrinsics)[asked]
+        forth, back = _nearest(ours, theirs), _nearest(theirs, ours)
+        precision, recall = (float((distance < NEAR_M).mean()) for distance in (forth, back))
+        f_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        self._sum += (forth.mean() + back.mean(), forth.mean(), back.mean(), f_score)
+        self._scored += 1
+
+    def scores(self) -> ChamferScores:
+        """Of all frames so far."""
+        counts = (self._reference, self._answered, self._frames, self._scored)
+        if self._reference == 0:
+            return ChamferScores(*counts, flag="no pixel of an object has a valid truth")
+        if self._scored == 0:
+            return ChamferScores(*counts, coverage=0.0, flag="no predicted pixels on objects")
+        both, accuracy, completeness, f_score = (float(value) for value in self._sum / self._scored)
+        return ChamferScores(*counts, self._answered / self._reference, both, accuracy, completeness, f_score)
+
+
+def _nearest(points: Float32, others: Float32) -> NDArray[np.float64]:
+    """Distance of every point (n, 3), thinned, to the nearest of the others (m, 3)."""
+    import open3d
+
+    asked, among = (
+        open3d.geometry.PointCloud(open3d.utility.Vector3dVector(xyz[:: -(-len(xyz) // most)].astype(np.float64)))
+        for xyz, most in ((points, ASKED_POINTS), (others, MOST_POINTS))
+    )
+    return np.asarray(asked.compute_point_cloud_distance(among))

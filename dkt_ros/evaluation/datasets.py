@@ -1,0 +1,168 @@
+"""What `dkt eval` is given: a bag, sequences in tars, or the folder of a published set, which is known by its files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dkt_ros.bags import STORAGE_SUFFIXES
+from dkt_ros.evaluation.evaluate import Recording
+from dkt_ros.evaluation.layout import DatasetError, Layout, Selection, folders, recognise
+from dkt_ros.evaluation.layouts_pictures import CLEARGRASP, CLEARGRASP_RENDERS, DREDS, TRANSCG
+from dkt_ros.evaluation.layouts_videos import CLEARPOSE, STD
+from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.reading import load_shot
+from dkt_ros.evaluation.recordings import find_recordings, load_recording
+from dkt_ros.training.sequences import sequence_files, stored_seed
+
+LAYOUTS = (CLEARPOSE, STD, DREDS, CLEARGRASP, CLEARGRASP_RENDERS, TRANSCG)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording that can be loaded. ``load`` reads it, each time anew."""
+
+    name: str
+    load: Callable[[], Recording]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was found.
+
+    Attributes:
+        name: of the set, or "bag", "rendered sequences".
+        sources: one for each video or unrelated picture, at least one.
+        limits: ground truth that is scored unless somebody says otherwise.
+        words: what is evaluated and by which published protocol.
+        notes: what else belongs beside the numbers.
+        selection: what of the set was taken, as plain values.
+    """
+
+    name: str
+    sources: Sequence[Source]
+    limits: Range
+    words: str
+    notes: tuple[str, ...] = ()
+    selection: dict[str, Any] | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """For the JSON."""
+        return {
+            "name": self.name,
+            "recordings": len(self.sources),
+            "selection": self.selection or {},
+            "protocol": self.words,
+            "notes": list(self.notes),
+        }
+
+    def in_words(self) -> str:
+        """For the terminal."""
+        taken = (self.selection or {}).items()
+        chosen = ", ".join(f"{name} {value}" for name, value in taken if value and (name, value) != ("every", 1))
+        lines = [f"Dataset: {self.name}{f' ({chosen})' if chosen else ''}: {self.words}."]
+        return "\n".join([*lines, *(f"{note}." for note in self.notes)])
+
+
+def open_dataset(path: Path, selection: Selection | None = None) -> Dataset:
+    """Find out what ``path`` is, by its files and never by its name, without reading a picture.
+
+    Raises:
+        DatasetError: a folder is none of the sets, or not a whole one, or has nothing of the selection.
+        RecordingError: there is no such file.
+    """
+    selection = selection or Selection()
+    bag = path.is_dir() and any(
+        file.name == "metadata.yaml" or file.suffix in STORAGE_SUFFIXES for file in path.iterdir()
+    )
+    if not path.is_dir() or bag:
+        _nothing_to_choose(path, selection)
+        sources = [Source(each.name, partial(load_recording, each)) for each in find_recordings(path)]
+        name = "bag" if bag or path.suffix in STORAGE_SUFFIXES else "sequence"
+        return Dataset(name, sources, Range(), "every frame with ground truth")
+    if tars := _tars(path):
+        _nothing_to_choose(path, selection)
+        return _sequences(tars)
+    layout = recognise(path, LAYOUTS)
+    if layout is None:
+        raise DatasetError(_unknown(path))
+    return _of_layout(path, layout, selection)
+
+
+def _nothing_to_choose(path: Path, selection: Selection) -> None:
+    if selection != Selection():
+        raise DatasetError(f"{path}: subset, camera, every and first choose from a published set in a folder")
+
+
+def _tars(folder: Path) -> list[Path]:
+    """Tars in the folder, or where there are none, in those below it."""
+    return sequence_files(folder) or [
+        path
+        for place, names in folders(folder)
+        if any(name.endswith(".tar") for name in names)
+        for path in sequence_files(place)
+    ]
+
+
+def _sequences(tars: list[Path]) -> Dataset:
+    twice = [name for name, count in Counter(tar.name for tar in tars).items() if count > 1]
+    if twice:
+        places = sorted(str(tar.parent) for tar in tars if tar.name == twice[0])
+        raise DatasetError(
+            f"TransPhy3D: {twice[0]} is in {' and in '.join(places)} (the published sample is a part of test); give one"
+        )
+    sources = [Source(tar.stem, partial(load_recording, tar)) for tar in tars]
+    if stored_seed(tars[0]) is not None:
+        return Dataset("rendered sequences", sources, Range(), "every frame of every sequence")
+    words = (
+        "DKT's: one scale and shift per video (our A), every frame whose max_depth is not 0; 28 tars are the paper's"
+        " test set (revision 3b023eb8; later ones have more); its range of truth is not published, ours is the one of"
+        " ClearPose (--near, --far). The set has neither masks nor sensor depth"
+    )
+    return Dataset("TransPhy3D", sources, Range(), words, (f"{len(tars)} tars are there",))
+
+
+def _of_layout(root: Path, layout: Layout, selection: Selection) -> Dataset:
+    others = {
+        other.name: place
+        for place, names in folders(root)
+        for other in LAYOUTS
+        if other is not layout and any(name.endswith(other.marks) for name in names)
+    }
+    if others:
+        also = ", ".join(f"{name} ({place})" for name, place in others.items())
+        raise DatasetError(f"{root} holds {layout.name} and {also}; give the folder of one set")
+    for kind, value, offered in (
+        ("subset", selection.subset, layout.subsets),
+        ("camera", selection.camera, layout.cameras),
+    ):
+        if value and value not in offered:
+            raise DatasetError(
+                f"{layout.name} has no {kind} {value!r}; it has {', '.join(offered) or 'none to choose'}"
+            )
+    subset = selection.subset or layout.subsets[0]
+    taken = Selection(subset, selection.camera, selection.every, selection.first)
+    found = layout.find(root, taken)
+    if not found.shots:
+        raise DatasetError(
+            f"{layout.name}: {root} has nothing of the subset {subset}"
+            f"{f' and the camera {taken.camera}' if taken.camera else ''}; expected {layout.expected}; subsets are"
+            f" {', '.join(layout.subsets)}"
+        )
+    sources = [Source(shot.name, partial(load_shot, shot)) for shot in found.shots]
+    said = {"subset": subset, "camera": taken.camera, "every": taken.every, "first": taken.first}
+    return Dataset(layout.name, sources, layout.limits, layout.words, found.notes, said)
+
+
+def _unknown(path: Path) -> str:
+    """What was found, and what would have been a set."""
+    found = [f"{place.relative_to(path) / name}" for place, names in folders(path) for name in names[:3]][:4]
+    wanted = "; ".join(f"{layout.name}: {layout.expected}" for layout in LAYOUTS)
+    return (
+        f"{path}: no bag, no tars of sequences and none of the known sets; found {', '.join(found) or 'no file'};"
+        f" expected one of: a folder with metadata.yaml and *.mcap or *.db3; *.tar; {wanted}"
+    )

@@ -1,0 +1,148 @@
+"""Layouts of the sets of real video: ClearPose and STD."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from dkt_ros.datasets import clearpose, dreds
+from dkt_ros.datasets.files import Damaged
+from dkt_ros.datasets.normal_axes import find_signs
+from dkt_ros.datasets.sample import Sample
+from dkt_ros.evaluation.layout import (
+    DatasetError,
+    Found,
+    Layout,
+    Reader,
+    Selection,
+    Shot,
+    chosen_frames,
+    folders,
+    whole_stems,
+)
+from dkt_ros.evaluation.protocols import Range
+from dkt_ros.frames import Float32
+
+_CLEARPOSE_TREE = (
+    "setN/sceneM/{metadata.mat, NNNNNN-color.png, NNNNNN-depth.png, NNNNNN-depth_true.png, NNNNNN-label.png} and, for"
+    " normals, NNNNNN-normal_true.png"
+)
+_STD_TREE = "<scene>/FFFF_{color.png, gt_depth.exr, depth_415.exr, mask.png, meta.txt}, such as in STD-CatKnown/test_*"
+#: ClearPose: (set, scene) of the test scenes by what makes them hard, as the set's paper has them.
+_TESTS = {
+    "occlusion": {(2, scene) for scene in (1, 3, 4, 5, 6)} | {(3, scene) for scene in (1, 3, 4, 8, 11)},
+    "background": {(1, 5), (4, 6), (5, 6), (6, 6), (7, 6)},
+    "distractors": {(8, 1), (8, 2), (8, 3)},
+    "cover": {(8, 4), (9, 7), (9, 8)},
+    "non-planar": {(8, 5), (9, 11), (9, 12)},
+    "liquid": {(8, 6), (9, 9), (9, 10)},
+}
+_TRAIN = {(1, scene) for scene in range(1, 5)} | {(s, scene) for s in (4, 5, 6, 7) for scene in range(1, 6)}
+_SUBSETS = {"test": set().union(*_TESTS.values()), "train": _TRAIN, **_TESTS}
+_SCENE = re.compile(r"set(\d+)/scene(\d+)")
+#: So many frames of a video are tried before its normals are given up.
+_TRIED = 5
+
+
+def _find_clearpose(root: Path, selection: Selection) -> Found:
+    shots, seen, unnamed = [], set(), []
+    for folder, names in folders(root):
+        if not any(name.endswith((*clearpose.ENDS, clearpose.METADATA)) for name in names):
+            continue
+        match = _SCENE.fullmatch("/".join(folder.resolve().parts[-2:]))
+        key = (int(match[1]), int(match[2])) if match else None
+        unnamed += [] if key else [str(folder)]
+        if selection.subset != "all" and key not in _SUBSETS[selection.subset]:
+            continue
+        stems = whole_stems("ClearPose", _CLEARPOSE_TREE, folder, names, clearpose.ENDS)
+        if clearpose.METADATA not in names or not stems:
+            lacking = clearpose.METADATA if stems else f"000000{clearpose.COLOUR_END}"
+            raise DatasetError(f"ClearPose: {folder} lacks {lacking}; expected {_CLEARPOSE_TREE}")
+        files = [folder / f"{stem}{clearpose.COLOUR_END}" for stem in stems]
+        name = f"set{key[0]}_scene{key[1]}" if key else folder.resolve().name
+        shots.append(Shot(name, chosen_frames(files, selection), partial(_open_clearpose, folder, files[:_TRIED])))
+        seen.add(key)
+    if unnamed and not shots:
+        raise DatasetError(
+            f"ClearPose: {unnamed[0]} lies not in folders setN/sceneM, so that it is not known whether it belongs to"
+            f" the subset {selection.subset}; give --subset all"
+        )
+    return Found(shots, _there(selection.subset, seen))
+
+
+def _there(subset: str, seen: set[tuple[int, int] | None]) -> tuple[str, ...]:
+    if subset == "all":
+        return ()
+    absent = [f"set{s}/scene{scene}" for s, scene in sorted(_SUBSETS[subset] - seen)]
+    have = f"{len(seen)} of the {len(_SUBSETS[subset])} scenes of the subset {subset} are there"
+    return (f"{have}; not there: {', '.join(absent[:8])}{', ...' if len(absent) > 8 else ''}" if absent else have,)
+
+
+def _open_clearpose(folder: Path, tried: list[Path]) -> Reader:
+    """Calibrations, and the axes of the normals from the first frames in which they are clear."""
+    calibrations = clearpose.read_calibrations(folder / clearpose.METADATA)
+    signs, had = None, False
+    for file in tried:
+        try:
+            sample = clearpose.read_frame(file, calibrations)
+            coded = clearpose.read_coded_normals(file, sample.depth.shape)
+        except Damaged:
+            continue  # counted when the frame itself is read
+        had |= coded is not None
+        if coded is not None and sample.intrinsics is not None:
+            signs = find_signs(coded, sample.depth, sample.intrinsics)
+        if signs is not None:
+            break
+    if signs is None:
+        why = f"their axes are not clear from the depth of the first {len(tried)} frames" if had else "there are none"
+        return Reader(partial(clearpose.read_frame, calibrations=calibrations), (f"no true normals: {why}",))
+    axes = " ".join(f"{sign:+.0f}{axis}" for sign, axis in zip(signs, "xyz", strict=True)).replace("1", "")
+    read = partial(_with_normals, calibrations=calibrations, signs=signs)
+    return Reader(read, (f"true normals: axes {axes}, found by comparing with the depth",))
+
+
+def _with_normals(file: Path, calibrations: dict[str, clearpose.Calibration], signs: Float32) -> Sample:
+    sample = clearpose.read_frame(file, calibrations)
+    coded = clearpose.read_coded_normals(file, sample.depth.shape)
+    return sample if coded is None else replace(sample, normals=coded * signs)
+
+
+def _find_std(root: Path, selection: Selection) -> Found:
+    endings = ("_color.png", "_gt_depth.exr", "_depth_415.exr", "_mask.png", "_meta.txt")
+    shots = []
+    for folder, names in folders(root):
+        parts = (root.resolve().name, *folder.relative_to(root).parts)
+        part = "train" if any(name.startswith("train") for name in parts) else "test"
+        if selection.subset not in (part, "all"):
+            continue
+        stems = whole_stems("STD", _STD_TREE, folder, names, endings)
+        if files := [folder / f"{stem}_color.png" for stem in stems]:
+            name = "_".join(folder.relative_to(root).parts) or folder.resolve().name
+            shots.append(Shot(name, chosen_frames(files, selection), lambda: Reader(dreds.read_std)))
+    return Found(shots, (f"{len(shots)} scenes; published: 12 test scenes of known categories, 5 of new ones",))
+
+
+CLEARPOSE = Layout(
+    "ClearPose",
+    ("-depth_true.png", "-normal_true.png", "-label.png", "metadata.mat"),
+    _CLEARPOSE_TREE,
+    _find_clearpose,
+    ("test", *_TESTS, "train", "all"),
+    (),
+    Range(0.3, 1.5),
+    "DKT's: one scale and shift per video (our A), truth within 0.3 to 1.5 m, the 27 test scenes; how many frames of a"
+    " scene DKT takes is not published, here every one. Around the objects the truth is the L515's own depth",
+)
+STD = Layout(
+    "STD",
+    ("_gt_depth.exr", "_depth_415.exr"),
+    _STD_TREE,
+    _find_std,
+    ("test", "train", "all"),
+    (),
+    Range(0.2, 2.0),
+    "DKT's: one scale and shift per video (our A), the test scenes; the truth is made from the objects' poses, its"
+    " range, 0.2 to 2 m, is that of D3RoMa's loader, DKT's is not published, nor how many frames of a scene it takes",
+)

@@ -1,0 +1,110 @@
+"""Pictures of a video one at a time, so that memory does not grow with the recording: in memory, read, or on disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Pictures(Protocol):
+    """T pictures of one shape: an array (T, H, W, ...), or anything that gives them by number from 0."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, H, W, ...)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
+
+
+class Spool:
+    """Arrays that wait in a temporary file (in ``TMPDIR``; gone with this object) until they are asked for.
+
+    ``None`` takes no room and comes back as NaN in the shape and type of the first array.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (it ends with this object)
+        self._places: list[tuple[int, tuple[int, ...]] | None] = []
+        self._end = 0
+        self._first: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+
+    def append(self, array: NDArray[Any] | None) -> None:
+        """The next one; of the type of the first.
+
+        Raises:
+            ValueError: it is of another type.
+            OSError: the disk is full.
+        """
+        if array is None:
+            self._places.append(None)
+            return
+        self._first = self._first or (array.shape, array.dtype)
+        if array.dtype != self._first[1]:
+            raise ValueError(f"{array.dtype} among {self._first[1]}: one spool holds one type")
+        data = _bytes_of(np.ascontiguousarray(array))
+        self._file.seek(self._end)
+        while data:
+            data = data[self._file.write(data) :]
+        self._places.append((self._end, array.shape))
+        self._end += array.nbytes
+
+    @property
+    def empty(self) -> bool:
+        """Whether no array came."""
+        return self._first is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, *shape of the first)."""
+        return (len(self._places), *(self._first[0] if self._first else ()))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        place = self._places[index]
+        if self._first is None:
+            raise IndexError("nothing but None was put in")
+        if place is None:
+            return np.full(self._first[0], np.nan, self._first[1])
+        found: NDArray[Any] = np.empty(place[1], self._first[1])
+        self._file.seek(place[0])
+        view = _bytes_of(found)
+        while view:
+            view = view[self._file.readinto(view) :]
+        return found
+
+
+class Picked:
+    """Some of a video's pictures, in another order."""
+
+    def __init__(self, pictures: Pictures, index: Sequence[int]) -> None:
+        self._pictures, self._index = pictures, index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, H, W, ...)."""
+        return (len(self._index), *self._pictures.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        return self._pictures[self._index[index]]
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8).data)
+
+
+def whole(pictures: Pictures) -> NDArray[Any]:
+    """All of them as one array."""
+    if isinstance(pictures, np.ndarray):
+        return pictures
+    return np.stack([pictures[index] for index in range(len(pictures))])
