@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
+#: (nx, ny, nz, d) in an optical frame: ``n . p + d = 0`` for the points p of the plane, metres. n has unit length and
+#: points up from the plane, so d is the camera's height over it; d <= 0 means that the camera is not above it.
+Plane = tuple[float, float, float, float]
+
+#: What relative disparity is tied to metres by.
+Anchor = Literal["sensor", "plane", "fixed", "engine"]
+
 #: Provenance of one pixel of an estimate.
 PROVENANCE_NONE, PROVENANCE_MEASURED, PROVENANCE_INFERRED = 0, 1, 2
 
@@ -70,6 +77,7 @@ class Frame:
         sensor_depth: (H, W) float32 metres registered to ``rgb``, NaN where the sensor returned nothing; None without
             a depth sensor.
         transparent: (H, W) bool, True where something is known to be transparent; None if nobody said.
+        plane: the table top that the camera looks at, in its optical frame at this moment; None if nobody said.
     """
 
     stamp_ns: int
@@ -78,6 +86,7 @@ class Frame:
     intrinsics: Intrinsics | None = None
     sensor_depth: Float32 | None = None
     transparent: NDArray[np.bool_] | None = None
+    plane: Plane | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -144,6 +153,9 @@ class MetricFit:
         accepted: False if the fit was refused.
         reason: why it was refused, or what was held over from earlier clips and why, in words with the numbers; ""
             for a plain fit.
+        anchor: where the metres come from: the depth sensor, a known plane, the fixed scale that the user set, or the
+            engine itself. Of a refused fit: the anchor that was tried.
+        held: True if nothing new could be fitted and the last accepted fit goes on.
     """
 
     scale: float
@@ -154,6 +166,8 @@ class MetricFit:
     pixels: int
     accepted: bool
     reason: str = ""
+    anchor: Anchor = "sensor"
+    held: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sensor where it is trusted, model elsewhere, no step between them; and how far to believe the result.
+"""Sensor where it is trusted, model elsewhere, no step between them.
 
 Pixel distances in the settings are of a picture 640 wide and scale with its width.
 """
@@ -16,14 +16,14 @@ from dkt_ros.frames import (
     PROVENANCE_INFERRED,
     PROVENANCE_MEASURED,
     Float32,
-    MetricFit,
     UInt8,
 )
+from dkt_ros.trust import TrustSettings
 
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """How sensor and model are joined, and the constants of the confidence.
+    """How sensor and model are joined.
 
     Attributes:
         decay_px: over this distance from measured pixels of its own surface the correction of the model falls to 1/e,
@@ -31,21 +31,14 @@ class FusionSettings:
         step: two neighbouring cells of the correction's grid whose 1/z in the model differ by this share are on
             different surfaces: a correction hardly passes.
         cells: width of the grid on which the correction is extended.
-        tolerance: 1/m; a local disagreement of sensor and model by this much 1/z, or a fit with this residual, lowers
-            the confidence to 1/e.
-        inferred_confidence: of an inferred pixel beside a measured one under a perfect fit.
-        far_confidence: the share of it that is left far from measured pixels.
     """
 
     decay_px: float = 32.0
     step: float = 0.015
     cells: int = 160
-    tolerance: float = 0.05
-    inferred_confidence: float = 0.8
-    far_confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("decay_px", "step", "tolerance"):
+        for name in ("decay_px", "step"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} {getattr(self, name)}: must be positive")
         if self.cells < 16:
@@ -69,7 +62,11 @@ class FusedDepth:
 
 
 def fuse(
-    sensor_depth: Float32 | None, trust: Float32 | None, model_depth: Float32, settings: FusionSettings | None = None
+    sensor_depth: Float32 | None,
+    trust: Float32 | None,
+    model_depth: Float32,
+    settings: FusionSettings | None = None,
+    trusting: TrustSettings | None = None,
 ) -> FusedDepth:
     """Sensor where trusted, corrected model elsewhere.
 
@@ -85,11 +82,12 @@ def fuse(
         trust: (H, W) float32 0..1, after ``disagreement_gate``; None without a sensor.
         model_depth: (H, W) float32 metres, fitted to the sensor, NaN where unknown.
         settings: see ``FusionSettings``.
+        trusting: has the range of depth; a correction that would leave it is not made.
 
     Raises:
         ValueError: the shapes differ.
     """
-    settings = settings or FusionSettings()
+    settings, trusting = settings or FusionSettings(), trusting or TrustSettings()
     known = np.isfinite(model_depth)
     if sensor_depth is None or trust is None:
         return FusedDepth(model_depth.copy(), known * np.uint8(PROVENANCE_INFERRED), np.zeros_like(model_depth))
@@ -97,73 +95,36 @@ def fuse(
         raise ValueError(
             f"sensor {sensor_depth.shape}, trust {trust.shape}, model {model_depth.shape}: must be the same"
         )
-    measured = (trust > 0.5) & np.isfinite(sensor_depth)
+    measured = trust > 0.5
+    measured &= np.isfinite(sensor_depth)
     both = measured & known
-    inverse = _where(known, np.reciprocal(model_depth))
-    difference = _where(both, np.reciprocal(sensor_depth) - inverse)
+    unknown = None if known.all() else np.logical_not(known).view(np.uint8)
+    inverse = np.reciprocal(model_depth)
+    if unknown is not None:
+        cv2.copyTo(np.zeros_like(inverse), unknown, inverse)
+    difference = np.reciprocal(sensor_depth)
+    difference -= inverse
+    difference = np.asarray(cv2.copyTo(difference, both.view(np.uint8)), np.float32)  # 0 elsewhere
     correction = _extended(difference, both, inverse, settings)
-    correction *= known
+    if unknown is not None:
+        cv2.copyTo(np.zeros_like(inverse), unknown, correction)
     inverse += correction
-    # A correction must not carry a pixel through infinity.
-    beyond = known & (inverse <= 0)
-    if beyond.any():
-        correction[beyond] = 0
-        inverse[beyond] = 1 / model_depth[beyond]
     with np.errstate(divide="ignore"):
         depth = np.reciprocal(inverse, out=inverse)
-    cv2.copyTo(np.full_like(depth, np.nan), (~known).view(np.uint8), depth)
+    # A correction must not carry a pixel through infinity or out of the range.
+    beyond = depth > trusting.max_depth
+    beyond |= depth < trusting.min_depth
+    beyond &= known
+    if beyond.any():
+        correction[beyond] = 0
+        depth[beyond] = model_depth[beyond]
+    if unknown is not None:
+        cv2.copyTo(np.full_like(depth, np.nan), unknown, depth)
     cv2.copyTo(sensor_depth, measured.view(np.uint8), depth)
     cv2.copyTo(difference, both.view(np.uint8), correction)
-    provenance = measured * np.uint8(PROVENANCE_MEASURED) + (known & ~measured) * np.uint8(PROVENANCE_INFERRED)
+    provenance = (known | measured).view(np.uint8) * np.uint8(PROVENANCE_INFERRED)
+    provenance -= measured.view(np.uint8) * np.uint8(PROVENANCE_INFERRED - PROVENANCE_MEASURED)
     return FusedDepth(depth, provenance, correction)
-
-
-def confidence(
-    trust: Float32 | None,
-    provenance: UInt8,
-    fit: MetricFit | None,
-    settings: FusionSettings | None = None,
-    correction: Float32 | None = None,
-) -> Float32:
-    """(H, W) float32 0..1: how far to believe each pixel's depth; 0 where there is none.
-
-    With ``fit_share = inlier_share * exp(-residual / tolerance)``, ``agreement = exp(-(|correction| / tolerance)^2)``
-    and ``near = far_confidence + (1 - far_confidence) * exp(-distance / decay_px)``:
-
-    * measured: ``trust * (0.5 + 0.5 * agreement)``
-    * inferred: ``inferred_confidence * fit_share * near * agreement``
-
-    ``distance`` is to the nearest measured pixel. It grows with trust, inlier share and agreement and falls with
-    residual and distance. An order, not a probability: the constants are simple choices and are not calibrated yet.
-
-    Args:
-        trust: (H, W) float32 0..1; None without a sensor.
-        provenance: (H, W) uint8, of ``fuse``.
-        fit: the clip's fit; None counts as perfect.
-        settings: see ``FusionSettings``.
-        correction: (H, W) float32 1/m of ``FusedDepth``; None counts as full agreement.
-    """
-    settings = settings or FusionSettings()
-    measured = provenance == PROVENANCE_MEASURED
-    fit_share = 1.0 if fit is None else fit.inlier_share * float(np.exp(-fit.residual / settings.tolerance))
-    near: Float32 | np.float32 = np.float32(settings.far_confidence)
-    if measured.any():
-        distance = cv2.distanceTransform((~measured).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
-        distance *= np.float32(-640 / (provenance.shape[1] * settings.decay_px))
-        near = np.exp(distance, out=distance) * np.float32(1 - settings.far_confidence) + near
-    inferred = np.float32(settings.inferred_confidence * fit_share) * near
-    agreement: Float32 | np.float32 = np.float32(1)
-    if correction is not None:
-        agreement = np.exp(-np.square(correction * np.float32(1 / settings.tolerance)))
-    result = np.asarray((provenance == PROVENANCE_INFERRED) * (inferred * agreement), np.float32)
-    if trust is not None:
-        cv2.copyTo(trust * (np.float32(0.5) + np.float32(0.5) * agreement), measured.view(np.uint8), result)
-    return np.clip(result, 0, 1, out=result)
-
-
-def _where(mask: NDArray[np.bool_], values: Float32) -> Float32:
-    """``values`` where ``mask``, 0 elsewhere; by OpenCV, since numpy is slow on masks of many specks."""
-    return np.asarray(cv2.copyTo(values, mask.view(np.uint8), np.zeros_like(values)), np.float32)
 
 
 def _extended(difference: Float32, known: NDArray[np.bool_], inverse: Float32, settings: FusionSettings) -> Float32:
@@ -171,12 +132,12 @@ def _extended(difference: Float32, known: NDArray[np.bool_], inverse: Float32, s
     if known.all() or not known.any():
         return np.zeros_like(difference)
     size = cell_size(difference.shape, settings.cells)
-    share = cell_means(known.astype(np.float32), size)
+    share = cell_means(known, size)
     mean = cell_means(difference, size) / np.maximum(share, np.float32(1e-6))
     model = cell_means(inverse, size)
     decay = settings.decay_px * difference.shape[1] / (640 * size)
     field = _screened_laplace(mean, share, model, decay, settings.step)
-    return np.asarray(from_cells(field, difference.shape, size, smooth=True), np.float32).copy()
+    return np.asarray(from_cells(field, difference.shape, size, smooth=True), np.float32)
 
 
 def _screened_laplace(mean: Float32, share: Float32, model: Float32, decay: float, step: float) -> Float32:
@@ -196,39 +157,54 @@ def _screened_laplace(mean: Float32, share: Float32, model: Float32, decay: floa
     support = np.square(np.asarray(cv2.blur(share, (7, 7)), np.float32))
     weight = share * support * (20.0 * open_sides + np.float32(1e-4))
     screen = weight + (1 - share) * np.float32(1 / decay**2)
+    # Row after row: what flows across from the end of a row to the next has no conductance.
+    joined = np.zeros_like(mean)
+    joined[:, :-1] = across
+    field = _minimised(
+        screen.ravel(), joined.ravel()[:-1], down.ravel(), (weight * mean).ravel(), (mean * (share > 0.5)).ravel()
+    )
+    return field.reshape(mean.shape)
+
+
+def _minimised(screen: Float32, across: Float32, down: Float32, target: Float32, start: Float32) -> Float32:
+    """Conjugate gradients from ``start``, preconditioned by the diagonal; all grids flat, row after row."""
+    width = screen.size - down.size
+    image, flow = np.empty_like(screen), np.empty_like(screen)
+    flow_across, flow_down = flow[1:], flow[width:]
+
+    def apply(c: Float32) -> None:
+        """The system's matrix times ``c``, into ``image``."""
+        np.multiply(screen, c, out=image)
+        for step, conductance, flow in ((1, across, flow_across), (width, down, flow_down)):
+            np.subtract(c[:-step], c[step:], out=flow)
+            np.multiply(flow, conductance, out=flow)
+            np.add(image[:-step], flow, out=image[:-step])
+            np.subtract(image[step:], flow, out=image[step:])
+
     diagonal = screen.copy()
-    diagonal[:, :-1] += across
-    diagonal[:, 1:] += across
-    diagonal[:-1] += down
-    diagonal[1:] += down
-
-    def applied(c: Float32) -> Float32:
-        result = screen * c
-        flow = across * (c[:, :-1] - c[:, 1:])
-        result[:, :-1] += flow
-        result[:, 1:] -= flow
-        flow = down * (c[:-1] - c[1:])
-        result[:-1] += flow
-        result[1:] -= flow
-        return result
-
-    target = weight * mean
-    field = np.where(share > 0.5, mean, np.float32(0))
-    residual = target - applied(field)
-    direction = residual / diagonal
+    for step, conductance in ((1, across), (width, down)):
+        diagonal[:-step] += conductance
+        diagonal[step:] += conductance
+    inverse_diagonal = np.reciprocal(diagonal, out=diagonal)
+    field = start.copy()
+    apply(field)
+    residual = target - image
+    direction = residual * inverse_diagonal
     energy = float(np.vdot(residual, direction))
-    enough = 1e-6 * float(np.vdot(target, target / diagonal)) + 1e-20
+    enough = 1e-6 * float(np.vdot(target, target * inverse_diagonal)) + 1e-20
+    scaled = np.empty_like(screen)
     for _ in range(60):
         if energy <= enough:
             break
-        image = applied(direction)
+        apply(direction)
         length = np.float32(energy / max(float(np.vdot(direction, image)), 1e-30))
-        field += length * direction
-        residual -= length * image
-        scaled = residual / diagonal
+        field += np.multiply(direction, length, out=scaled)
+        residual -= np.multiply(image, length, out=scaled)
+        np.multiply(residual, inverse_diagonal, out=scaled)
         before, energy = energy, float(np.vdot(residual, scaled))
-        direction = scaled + np.float32(energy / before) * direction
-    return np.asarray(field, np.float32)
+        direction *= np.float32(energy / before)
+        direction += scaled
+    return field
 
 
 def _conductance(model: Float32, step: float) -> tuple[Float32, Float32]:

@@ -11,7 +11,7 @@ def keep_freed_memory(largest: int = 32 << 20, kept: int = 1 << 30) -> bool:
     """Let the allocator reuse the memory of pictures instead of returning it to the system after every step.
 
     A picture's temporaries are a few megabytes each. By default glibc maps them anew every time and the kernel clears
-    each page (``benchmarks/around_model.py --default-malloc`` shows what that costs). Call once, when a program starts.
+    each page (``python -m benchmarks.node --default-malloc`` shows what that costs). Call once, when a program starts.
 
     Args:
         largest: blocks up to this many bytes come from the heap; glibc takes at most 32 MiB.

@@ -1,6 +1,7 @@
-"""Relative disparity to metres: robust fit to the trusted sensor, filtered over time, refused when not believable.
+"""Relative disparity to metres: robust fit to an anchor, filtered over time, refused when not believable.
 
-``1/z = scale * disparity + shift`` with one scale and shift per clip. Which sensor values are trusted is ``trust.py``.
+``1/z = scale * disparity + shift``. The anchor is the trusted sensor (whom to trust is ``trust.py``), or else a known
+plane (``plane.py``), or else a scale that the user set.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.frames import Float32, MetricFit
-from dkt_ros.robust import Line, robust_line, robust_sigma
-from dkt_ros.scale_filter import Measured, ScaleFilter
-from dkt_ros.trust import TrustSettings, disagreement_gate, sensor_trust
+from dkt_ros.frames import Anchor, Float32, MetricFit
+from dkt_ros.gate import disagreement_gate
+from dkt_ros.map_change import SETTLED, MapWatch
+from dkt_ros.robust import median, refined_line, robust_line, robust_sigma
+from dkt_ros.scale_filter import CONVINCING, Measured, ScaleFilter
+from dkt_ros.scale_samples import INDEPENDENT, Frames, Samples, inverse_samples, measured, sensor_samples
+from dkt_ros.trust import TrustSettings, sensor_trust
 
 __all__ = [
     "IDENTITY_FIT",
@@ -26,12 +30,19 @@ __all__ = [
 ]
 
 #: The fit of an engine whose disparity is 1/z in 1/m already.
-IDENTITY_FIT = MetricFit(1.0, 0.0, 0.0, 0.0, 1.0, 0, True)
+IDENTITY_FIT = MetricFit(1.0, 0.0, 0.0, 0.0, 1.0, 0, True, anchor="engine")
 
-#: Errors of neighbouring pixels are alike: so many count as one independent observation. A round number, not measured.
-CORRELATED_PIXELS = 100
-
-_Array = NDArray[np.float64]
+#: 1/z must rise over the range of disparity by at least this share of its own range, see ``robust_line``.
+LEAST_RISE = 0.25
+#: What the history's map explains lies within so many residuals of it, bounded as a share of the median of 1/z.
+SCATTERS, TOLERANCES = 3.0, (0.01, 0.1)
+#: For so many new frames a fit is held whose map explains nothing of what the sensor says, whatever ``hold_frames``: a
+#: map that replaces it is found by then. A silent sensor contradicts nothing and gets ``hold_frames``.
+HOLD_LOST = SETTLED
+#: A history knows where its pixels are and how far they scatter. Cut of the fit in standard deviations, and how far the
+#: scatter may grow in a clip: while all pixels agree, and while something covers part of the picture, since what lies
+#: only a little farther off, such as the table behind a glass, is to be kept out.
+FREE, COVERED = (4.685, 2.0), (2.2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -46,11 +57,14 @@ class ScaleSettings:
             told apart.
         max_scale_error: standard error of the scale as a share of it, for a first fit.
         min_inliers: share of the trusted pixels that must agree with the fit.
+        min_table: share of the pixels of a known plane that must agree with the fit, since objects stand on it.
         max_residual: robust residual over the median of 1/z.
-        hold_clips: for so many refused clips the last accepted fit is kept.
-        wobble: how far scale and mean 1/z of a clip are off for reasons that its residuals do not show, as a share.
-        drift: how far they really change from clip to clip, as a share. ``drift / wobble`` sets how fast the filter
-            follows: 1 takes up 62 % of a change in the first clip and 99 % in the fifth.
+        hold_frames: for so many new frames without a fit the last accepted one is kept; for at most ``HOLD_LOST`` where
+            the sensor speaks and the map explains nothing of it.
+        wobble: how far scale and mean 1/z of one frame are off for reasons that its residuals do not show, as a share.
+        drift: how far they really change from frame to frame, as a share. ``drift / wobble`` sets how fast the filter
+            follows: with 1/4 it takes up 62 % of a small change in four frames and 99 % in twenty. A change that
+            leaves the old map wrong all over the picture is taken over whole (``map_change``).
         max_samples: pixels that enter the fit.
     """
 
@@ -60,10 +74,11 @@ class ScaleSettings:
     min_spread: float = 0.03
     max_scale_error: float = 0.15
     min_inliers: float = 0.25
+    min_table: float = 0.15
     max_residual: float = 0.15
-    hold_clips: int = 5
-    wobble: float = 0.01
-    drift: float = 0.01
+    hold_frames: int = 20
+    wobble: float = 0.02
+    drift: float = 0.005
     max_samples: int = 20_000
 
     def __post_init__(self) -> None:
@@ -74,19 +89,23 @@ class ScaleSettings:
 
 
 class ScaleEstimator:
-    """One ``MetricFit`` per clip.
+    """One ``MetricFit`` per clip; two where the map changed inside it.
 
-    Each clip: trusted pixels, a robust line in float64 through them (``robust.robust_line``),
-    a filter over the clips (``scale_filter.ScaleFilter``).
+    Each clip: samples of the anchor, a robust line in float64 through them (``robust``), the question whether the map
+    changed (``map_change.MapWatch``), a filter over the frames (``scale_filter.ScaleFilter``).
 
     What ``update`` returns:
 
     * fitted: accepted, reason "".
     * no depth spread, but there is a history: accepted, the scale is the history's and only the mean of 1/z is
       corrected; reason "scale held: ...".
-    * refused, but a fit was accepted at most ``hold_clips`` clips ago: accepted with that fit and grown
-      ``scale_sigma``; reason "held (clip 2 of 5): ...".
+    * refused, but a fit was accepted at most ``hold_frames`` new frames ago (``HOLD_LOST`` if the sensor contradicts
+      it): accepted with that fit and grown ``scale_sigma``; ``held``, reason "held (frame 8 of 20): ...".
     * refused: not accepted, reason says why with the numbers.
+
+    Attributes:
+        settings: may be replaced between two clips; the history stays.
+        change: (index of a frame of the last clip, fit of the frames before it) if the map changed there, else None.
     """
 
     def __init__(self, settings: ScaleSettings | None = None) -> None:
@@ -96,105 +115,184 @@ class ScaleEstimator:
     def reset(self) -> None:
         """Forget the history."""
         self._filter = ScaleFilter(self.settings.wobble, self.settings.drift)
+        self._watch = MapWatch()
         self._last: MetricFit | None = None
+        #: 1/m, of the pixels about the line that was last fitted.
+        self._scatter = 0.0
         self._held = 0
+        #: The last clip's anchors contradict the history's map.
+        self._lost = False
+        self.change: tuple[int, MetricFit] | None = None
 
-    def update(self, disparity: Float32, sensor_depth: Float32 | None, trust: Float32 | None) -> MetricFit | None:
+    def update(
+        self,
+        disparity: Float32,
+        sensor_depth: Frames | None,
+        trust: Frames | None,
+        plane: Float32 | None = None,
+        new: int | None = None,
+    ) -> MetricFit | None:
         """Fit one clip.
 
         Args:
             disparity: (T, h, w) float32 of the model, larger is nearer.
-            sensor_depth: (T, H, W) float32 metres, same field of view; None without a sensor.
-            trust: (T, H, W) float32 0..1; pixels above 0.5 enter. None with ``sensor_depth``.
+            sensor_depth: T times (H, W) float32 metres, same field of view; None without a sensor.
+            trust: T times (H, W) float32 0..1; pixels above 0.5 enter. None with ``sensor_depth``.
+            plane: (T, h, w) float32 1/z in 1/m of a known plane, NaN where it is not in view; asked where the sensor
+                gives no fit. None without one.
+            new: how many frames no earlier clip held; None means all.
 
         Returns:
-            The fit; without a sensor the fixed scale, or None if there is none.
+            The fit of the newest frame; without a sensor and a plane the fixed scale, or None if there is none.
         """
-        if sensor_depth is None or trust is None:
-            if self._last is None:
-                return self._fixed()
-            self._filter.predict()
-            return self._refused("no sensor depth came", 0)
-        self._filter.predict()
-        x, y, trusted = _samples(disparity, sensor_depth, trust, self.settings.max_samples)
-        refusal = _too_little(x, y, trusted, self.settings)
-        if refusal:
-            return self._refused(refusal, trusted)
-        spread = float(np.diff(np.quantile(y, (0.05, 0.95)))[0] / np.median(y))
-        if spread < self.settings.min_spread or np.ptp(x) < 1e-9 * max(1.0, float(np.abs(x).max())):
-            return self._without_spread(x, y, spread, trusted)
-        line = robust_line(x, y, self._filter.state)
+        new = len(disparity) if new is None else new
+        self.change, self._lost = None, False
+        self._filter.wobble, self._filter.drift = self.settings.wobble, self.settings.drift
+        self._filter.predict(new)
+        refusals: list[str] = []
+        trusted = 0
+        for anchor in ("sensor", "plane"):
+            if anchor == "sensor" and sensor_depth is not None and trust is not None:
+                samples = sensor_samples(disparity, sensor_depth, trust, self.settings.max_samples)
+                trusted, least = samples.trusted, self.settings.min_inliers
+            elif anchor == "plane" and plane is not None:
+                samples = inverse_samples(disparity, plane, self.settings.max_samples)
+                least = self.settings.min_table
+            else:
+                continue
+            fit = self._fit(samples, new, least)
+            if isinstance(fit, MetricFit):
+                self._held = 0
+                why = f"plane instead of the sensor: {refusals[0]}" if refusals else fit.reason
+                self._last = replace(fit, anchor=anchor, reason=why)
+                return self._last
+            refusals.append(fit if anchor == "sensor" else f"plane: {fit}")
+        if not refusals and self._last is None:
+            return self._fixed("")
+        tried: Anchor = "sensor" if plane is None or sensor_depth is not None else "plane"
+        return self._refused("; ".join(refusals) or "no sensor depth came", tried, trusted, new)
+
+    def _fit(self, samples: Samples, new: int, least: float) -> MetricFit | str:
+        """The fit to one anchor, or why there is none."""
+        settings = self.settings
+        if samples.trusted < settings.min_pixels:
+            return f"{samples.trusted} trusted pixels (at least {settings.min_pixels})"
+        typical = median(samples.y)
+        spread = float(np.diff(np.quantile(samples.y, (0.05, 0.95)))[0] / typical)
+        if spread < settings.min_spread or np.ptp(samples.x) < 1e-9 * max(1.0, float(np.abs(samples.x).max())):
+            reason = f"depth spread {spread:.1%} of the trusted pixels (at least {settings.min_spread:.1%})"
+            return self._without_spread(samples, reason, new, least)
+        least_rise = LEAST_RISE * spread * typical
+        if self._filter.state is None:
+            return self._start(samples, spread, least_rise, least)
+        tolerance = self._tolerance(typical)
+        verdict = self._watch.judge(samples, self._filter.state, tolerance, least_rise, new)
+        if verdict.kind == "lost":
+            self._lost = True
+            return verdict.reason
+        if verdict.kind == "changed":
+            before = self._last
+            fit = self._start(samples.of(samples.frame >= verdict.first), spread, least_rise, least)
+            if isinstance(fit, MetricFit) and before is not None and verdict.first > 0:
+                self.change = verdict.first, before
+            return fit
+        # The newest frames say most about what will be; with few new ones the last ones of before steady them.
+        recent = samples.of((samples.frame >= samples.frames - max(new, CONVINCING)) & (samples.frame < verdict.first))
+        if recent.trusted < settings.min_pixels:
+            recent = samples.of(samples.frame < verdict.first)
+        cut, growth = FREE if verdict.calm else COVERED
+        start = verdict.near or self._filter.state
+        line = refined_line(recent.x, recent.y, start, tolerance, cut, tolerance / SCATTERS * growth)
         if line is None:
-            return self._refused(
-                "no positive scale fits: the model's disparity does not grow toward the camera", trusted
-            )
-        refusal = self._unbelievable(x, y, line.scale, line.shift, line.sigma)
-        measured = _measured(x, line, trusted)
-        relative_error = float(np.sqrt(measured.scale_variance)) / line.scale
-        if not refusal and self._last is None and relative_error > self.settings.max_scale_error:
+            return "the last map leads to no positive scale any more"
+        refusal = self._unbelievable(recent, line.scale, line.shift, line.sigma, least)
+        if refusal:
+            return refusal
+        found = measured(recent, line)
+        error = float(np.sqrt(found.scale_variance)) / line.scale
+        if error > settings.max_scale_error:
+            # The clip has a depth spread, its newest frames have none: noise over noise is no scale.
+            return self._without_spread(recent, f"scale of the newest frames uncertain to {error:.0%}", new, least)
+        self._scatter = line.sigma
+        self._filter.correct(found, new, max(new, min(CONVINCING, samples.frames)))
+        return self._accepted(recent, line.weight > 0, "")
+
+    def _start(self, samples: Samples, spread: float, least_rise: float, least: float) -> MetricFit | str:
+        """A fit that owes nothing to the history."""
+        line = robust_line(samples.x, samples.y, least_rise)
+        if line is None:
+            return "no positive scale fits: the model's disparity does not grow toward the camera"
+        refusal = self._unbelievable(samples, line.scale, line.shift, line.sigma, least)
+        found = measured(samples, line)
+        error = float(np.sqrt(found.scale_variance)) / line.scale
+        if not refusal and error > self.settings.max_scale_error:
             refusal = (
-                f"scale uncertain to {relative_error:.0%} (at most {self.settings.max_scale_error:.0%}): "
-                f"{trusted} trusted pixels with a depth spread of {spread:.1%}"
+                f"scale uncertain to {error:.0%} (at most {self.settings.max_scale_error:.0%}): "
+                f"{samples.trusted} trusted pixels with a depth spread of {spread:.1%}"
             )
         if refusal:
-            return self._refused(refusal, trusted)
-        self._filter.correct(measured)
-        return self._accept(x, y, trusted, "")
+            return refusal
+        self._filter.replace(found, samples.frames)
+        self._scatter = line.sigma
+        return self._accepted(samples, line.weight > 0, "")
 
-    def _fixed(self) -> MetricFit | None:
-        if self.settings.fixed_scale is None:
-            return None
-        return MetricFit(self.settings.fixed_scale, self.settings.fixed_shift, 0.0, 0.0, 1.0, 0, True)
+    def _tolerance(self, typical: float) -> float:
+        """1/m, how far off a pixel may be that the history's map explains."""
+        least, most = (share * typical for share in TOLERANCES)
+        return min(max(SCATTERS * self._scatter, least), most)
 
-    def _unbelievable(self, x: _Array, y: _Array, scale: float, shift: float, sigma: float) -> str:
-        inliers = float(np.mean(np.abs(y - scale * x - shift) <= 3 * sigma))
-        typical = float(np.median(y))
-        if inliers < self.settings.min_inliers:
-            return f"only {inliers:.0%} of the trusted pixels agree (at least {self.settings.min_inliers:.0%})"
+    def _unbelievable(self, samples: Samples, scale: float, shift: float, sigma: float, least: float) -> str:
+        inliers = float(np.mean(np.abs(samples.y - scale * samples.x - shift) <= 3 * sigma))
+        typical = median(samples.y)
+        if inliers < least:
+            return f"only {inliers:.0%} of the trusted pixels agree (at least {least:.0%})"
         if sigma > self.settings.max_residual * typical:
             return f"residual {sigma / typical:.0%} of the inverse depth (at most {self.settings.max_residual:.0%})"
         return ""
 
-    def _without_spread(self, x: _Array, y: _Array, spread: float, trusted: int) -> MetricFit:
-        reason = f"depth spread {spread:.1%} of the trusted pixels (at least {self.settings.min_spread:.1%})"
+    def _without_spread(self, samples: Samples, reason: str, new: int, least: float) -> MetricFit | str:
         if self._filter.state is None:
-            return self._refused(f"{reason}: scale and shift cannot be told apart", trusted)
+            return f"{reason}: scale and shift cannot be told apart"
         scale, shift = self._filter.state
-        centre = float(np.median(x))
-        residual = y - scale * x - shift
-        change = float(np.median(residual))
+        centre = median(samples.x)
+        residual = samples.y - scale * samples.x - shift
+        change = median(residual)
         sigma = robust_sigma(residual - change)
-        refusal = self._unbelievable(x, y, scale, shift + change, sigma)
+        refusal = self._unbelievable(samples, scale, shift + change, sigma, least)
         if refusal:
-            return self._refused(refusal, trusted)
-        variance = sigma**2 * CORRELATED_PIXELS / trusted
-        self._filter.correct(Measured(scale, scale * centre + shift + change, centre, np.inf, variance))
-        return self._accept(x, y, trusted, f"scale held: {reason}")
+            return refusal
+        variance = sigma**2 / max(1.0, INDEPENDENT * samples.share)
+        value = scale * centre + shift + change
+        self._filter.correct(Measured(scale, value, centre, np.inf, variance), new, samples.frames)
+        return self._accepted(samples, np.abs(residual - change) <= 3 * sigma, f"scale held: {reason}")
 
-    def _accept(self, x: _Array, y: _Array, trusted: int, reason: str) -> MetricFit:
+    def _accepted(self, samples: Samples, counted: NDArray[np.bool_], reason: str) -> MetricFit | str:
+        """The filter's map, judged by the pixels that entered it; ``counted`` is (n,)."""
         scale, shift = self._filter.state or (np.nan, np.nan)
         if not (np.isfinite(scale) and scale > 0 and np.isfinite(shift)):
             self.reset()
-            return self._refused(f"scale {scale:.3g}, shift {shift:.3g}: not positive and finite", trusted)
-        residual = y - scale * x - shift
-        sigma = robust_sigma(residual)
+            return f"scale {scale:.3g}, shift {shift:.3g}: not positive and finite"
+        residual = samples.y - scale * samples.x - shift
+        sigma = robust_sigma(residual[counted])
         inliers = float(np.mean(np.abs(residual) <= 3 * sigma))
-        self._held = 0
-        self._last = MetricFit(scale, shift, self._filter.scale_sigma, sigma, inliers, trusted, True, reason)
-        return self._last
+        return MetricFit(scale, shift, self._filter.scale_sigma, sigma, inliers, samples.trusted, True, reason)
 
-    def _refused(self, reason: str, trusted: int) -> MetricFit:
+    def _fixed(self, reason: str) -> MetricFit | None:
+        scale, shift = self.settings.fixed_scale, self.settings.fixed_shift
+        return None if scale is None else MetricFit(scale, shift, 0.0, 0.0, 1.0, 0, True, reason, "fixed")
+
+    def _refused(self, reason: str, tried: Anchor, trusted: int, new: int) -> MetricFit:
         if self._last is not None:
-            self._held += 1
-            if self._held <= self.settings.hold_clips:
-                held = f"held (clip {self._held} of {self.settings.hold_clips}): {reason}"
-                return replace(self._last, scale_sigma=self._filter.scale_sigma, pixels=trusted, reason=held)
+            self._held += new
+            most = min(self.settings.hold_frames, HOLD_LOST) if self._lost else self.settings.hold_frames
+            if self._held <= most:
+                held = f"held (frame {self._held} of {most}): {reason}"
+                sigma = self._filter.scale_sigma
+                return replace(self._last, scale_sigma=sigma, pixels=trusted, reason=held, held=True)
             self.reset()
         # With any sensor depth in its input an engine may have answered in other units than the fixed scale's.
-        fixed = self._fixed() if trusted == 0 else None
-        if fixed is not None:
-            return replace(fixed, reason=f"fixed scale: {reason}")
-        return MetricFit(np.nan, np.nan, np.nan, np.nan, 0.0, trusted, False, reason)
+        fixed = self._fixed(f"fixed scale: {reason}") if trusted == 0 else None
+        return fixed or MetricFit(np.nan, np.nan, np.nan, np.nan, 0.0, trusted, False, reason, tried)
 
 
 def disparity_to_depth(disparity: Float32, fit: MetricFit, settings: TrustSettings | None = None) -> Float32:
@@ -206,38 +304,10 @@ def disparity_to_depth(disparity: Float32, fit: MetricFit, settings: TrustSettin
     settings = settings or TrustSettings()
     if not fit.accepted:
         raise ValueError(f"the metric fit was refused ({fit.reason}): there are no metres to give")
-    inverse = disparity * np.float32(fit.scale) + np.float32(fit.shift)
-    good = (inverse >= np.float32(1 / settings.max_depth)) & (inverse <= np.float32(1 / settings.min_depth))
-    np.copyto(inverse, np.nan, where=~good)
+    inverse = disparity * np.float32(fit.scale)
+    inverse += np.float32(fit.shift)
+    outside = inverse < np.float32(1 / settings.max_depth)
+    outside |= inverse > np.float32(1 / settings.min_depth)
+    if outside.any():
+        np.copyto(inverse, np.nan, where=outside)
     return np.asarray(np.reciprocal(inverse, out=inverse), np.float32)
-
-
-def _samples(disparity: Float32, sensor_depth: Float32, trust: Float32, limit: int) -> tuple[_Array, _Array, int]:
-    """Disparity and 1/z of at most ``limit`` trusted pixels, and how many there were."""
-    frames, height, width = disparity.shape
-    rows = ((np.arange(height) + 0.5) * sensor_depth.shape[1] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * sensor_depth.shape[2] / width).astype(int)
-    grid = np.ix_(range(frames), rows, columns)
-    depth = sensor_depth[grid]
-    with np.errstate(invalid="ignore"):
-        usable = (trust[grid] > 0.5) & (depth > 0) & np.isfinite(disparity)
-    chosen = np.flatnonzero(usable)
-    trusted = chosen.size
-    if trusted > limit:
-        chosen = chosen[np.linspace(0, trusted - 1, limit).astype(int)]
-    return disparity.ravel()[chosen].astype(np.float64), 1.0 / depth.ravel()[chosen].astype(np.float64), trusted
-
-
-def _too_little(x: _Array, y: _Array, trusted: int, settings: ScaleSettings) -> str:
-    if trusted < settings.min_pixels:
-        return f"{trusted} trusted pixels (at least {settings.min_pixels})"
-    return ""
-
-
-def _measured(x: _Array, line: Line, trusted: int) -> Measured:
-    """The line about the weighted mean disparity, where the errors of scale and value are independent."""
-    total = line.weight.sum()
-    centre = float(line.weight @ x / total)
-    variance = float(line.weight @ np.square(x - centre) / total)
-    per_observation = line.sigma**2 / max(1.0, trusted * float(total / x.size) / CORRELATED_PIXELS)
-    return Measured(line.scale, line.scale * centre + line.shift, centre, per_observation / variance, per_observation)

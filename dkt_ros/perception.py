@@ -8,51 +8,27 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
-import cv2
 import numpy as np
 
-from dkt_ros import fusion, geometry, metric
+from dkt_ros import fusion, metric
 from dkt_ros.clips import ClipBuffer
-from dkt_ros.engines import Engine, EngineCard, VideoEngine
-from dkt_ros.frames import (
-    PROVENANCE_NONE,
-    Clip,
-    Estimate,
-    Float32,
-    Frame,
-    MetricFit,
-    Prediction,
-)
+from dkt_ros.confidence import confidence
+from dkt_ros.engines import Engine, VideoEngine
+from dkt_ros.estimates import Seen, make_estimate
+from dkt_ros.frames import Clip, Estimate, Float32, Frame, MetricFit, Prediction
+from dkt_ros.perception_settings import PerceptionSettings, window
+from dkt_ros.plane import inverse_depth
 from dkt_ros.shots import CutDetector, follow, shot_lengths
 from dkt_ros.stitching import StitchedClip, Stitcher
+from dkt_ros.trust import SensorTrust
+
+__all__ = ["Perception", "PerceptionSettings"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class PerceptionSettings:
-    """What a user may change about the path; plain values, so that node parameters map onto it.
-
-    Attributes:
-        clip_length: frames in a clip, 4n+1; one that the engine accepts. None takes the one that suits it best.
-        overlap: frames that a clip shares with the one before it; None as above.
-        use_sensor_depth: False ignores the sensor altogether (relative disparity, unless another anchor is set).
-        trust: which sensor values are believed, see ``metric.TrustSettings``.
-        scale: how relative disparity becomes metres, see ``metric.ScaleSettings``.
-        fusion: how sensor and model are joined, see ``fusion.FusionSettings``.
-    """
-
-    clip_length: int | None = None
-    overlap: int | None = None
-    use_sensor_depth: bool = True
-    trust: metric.TrustSettings = field(default_factory=metric.TrustSettings)
-    scale: metric.ScaleSettings = field(default_factory=metric.ScaleSettings)
-    fusion: fusion.FusionSettings = field(default_factory=fusion.FusionSettings)
 
 
 class Perception:
@@ -73,22 +49,56 @@ class Perception:
 
     def __init__(self, engine: Engine, settings: PerceptionSettings | None = None) -> None:
         self.engine = engine
-        self.settings = settings or PerceptionSettings()
-        self.clip_length, self.overlap = _window(engine.card, self.settings.clip_length, self.settings.overlap)
+        self._settings = settings or PerceptionSettings()
+        self.clip_length, self.overlap = window(engine.card, self.settings.clip_length, self.settings.overlap)
         self._stitcher = Stitcher()
+        self._trust = SensorTrust()
+        #: Stands for the depth of frames that have none; always the same array, so that it is looked at once.
+        self._hole: Float32 = np.empty((0, 0), np.float32)
         self._scale = metric.ScaleEstimator(self.settings.scale)
         self.seconds: dict[str, float] = {}
         self.last_fit: MetricFit | None = None
 
+    @property
+    def settings(self) -> PerceptionSettings:
+        """What is in force. May be assigned between two clips, by the thread that calls ``process``.
+
+        The history stays, but for the scale if ``use_sensor_depth`` changes. After another ``clip_length`` or
+        ``overlap`` clips must come from a new ``new_buffer()``.
+
+        Raises:
+            ValueError: on assignment, as at construction; then nothing has changed.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: PerceptionSettings) -> None:
+        chosen = window(self.engine.card, settings.clip_length, settings.overlap)
+        if settings.use_sensor_depth != self._settings.use_sensor_depth:
+            self._scale.reset()
+        self.clip_length, self.overlap = chosen
+        self._settings = settings
+        self._scale.settings = settings.scale
+
     def reset(self) -> None:
         """Forget scale and history."""
         self._stitcher.reset()
+        self._trust.reset()
         self._scale.reset()
         self.last_fit = None
 
-    def new_buffer(self, capacity: int = 4) -> ClipBuffer:
-        """A clip buffer that fits these settings."""
-        return ClipBuffer(self.clip_length, self.overlap, capacity, self.engine.card.clip_lengths)
+    def new_buffer(self, capacity: int = 4, mode: str = "streaming", max_age_s: float = 0.0) -> ClipBuffer:
+        """A clip buffer that fits the engine and these settings."""
+        card = self.engine.card
+        return ClipBuffer(
+            self.clip_length,
+            self.overlap,
+            capacity,
+            card.clip_lengths,
+            whole_groups=card.whole_groups,
+            mode=mode,
+            max_age_s=max_age_s,
+        )
 
     def run(
         self, frames: Iterable[Frame], dropped: Counter[str] | None = None, cuts: CutDetector | None = None
@@ -158,18 +168,10 @@ class Perception:
         return self._finish(clip, prediction, sensor, trust)
 
     def _finish(
-        self, clip: Clip, prediction: Prediction, sensor: Float32 | None, trust: Float32 | None
+        self, clip: Clip, prediction: Prediction, sensor: list[Float32] | None, trust: Float32 | None
     ) -> list[Estimate]:
         stitched = self._timed("fit", self._stitch, prediction, clip)
-        real = slice(len(clip.frames) - clip.padding)
-        self.last_fit = self._timed(
-            "fit",
-            self._fit,
-            prediction,
-            replace(stitched, disparity=stitched.disparity[real]),
-            None if sensor is None else sensor[real],
-            None if trust is None else trust[real],
-        )
+        self.last_fit = self._timed("fit", self._fit, clip, prediction, stitched, sensor, trust)
         return self._timed("fuse", self._estimates, clip, prediction, stitched, sensor, trust)
 
     def _timed(
@@ -184,25 +186,22 @@ class Perception:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
         return result
 
-    def _sensor(self, clip: Clip) -> tuple[Float32 | None, Float32 | None]:
-        """(T, H, W) sensor depth and trust of a clip; None, None if no frame has any depth."""
+    def _sensor(self, clip: Clip) -> tuple[list[Float32] | None, Float32 | None]:
+        """Sensor depth, T times (H, W), and (T, H, W) trust of a clip; None, None if no frame has any depth."""
         depths = [frame.sensor_depth for frame in clip.frames]
         if not self.settings.use_sensor_depth or all(depth is None for depth in depths):
             return None, None
         width, height = clip.frames[0].size
-        hole = np.full((height, width), np.nan, np.float32)
-        sensor = np.stack([hole if depth is None else depth for depth in depths])
-        masks = [frame.transparent for frame in clip.frames]
-        transparent = None
-        if any(mask is not None for mask in masks):
-            nothing = np.zeros((height, width), bool)
-            transparent = np.stack([nothing if mask is None else mask for mask in masks])
+        if self._hole.shape != (height, width):
+            self._hole = np.full((height, width), np.nan, np.float32)
+        filled = [self._hole if depth is None else depth for depth in depths]
         # The repeats of a padded clip would vouch for the frame that they repeat.
-        real = len(sensor) - clip.padding
-        trust = metric.sensor_trust(
-            sensor[:real], None if transparent is None else transparent[:real], self.settings.trust
-        )
-        return sensor, np.concatenate([trust, np.repeat(trust[-1:], clip.padding, axis=0)])
+        real = len(filled) - clip.padding
+        masks = [frame.transparent for frame in clip.frames]
+        trust = self._trust.of(filled[:real], masks[:real], self.settings.trust)
+        if clip.padding:
+            trust = np.concatenate([trust, np.repeat(trust[-1:], clip.padding, axis=0)])
+        return filled, trust
 
     def _believed(self, clip: Clip, trust: Float32 | None) -> Float32 | None:
         """What the engine is told: with the sensor ignored, to believe nothing of it (None would mean everything)."""
@@ -217,91 +216,72 @@ class Perception:
         return self._stitcher.align(prediction, clip.overlap, self.overlap, clip.padding)
 
     def _fit(
-        self, prediction: Prediction, stitched: StitchedClip, sensor: Float32 | None, trust: Float32 | None
+        self,
+        clip: Clip,
+        prediction: Prediction,
+        stitched: StitchedClip,
+        sensor: list[Float32] | None,
+        trust: Float32 | None,
     ) -> MetricFit | None:
+        """The fit of the newest frame; the repeats of a padded clip do not count."""
         if prediction.kind == "metric":
             return metric.IDENTITY_FIT
         if not stitched.joined:
             self._scale.reset()
-        return self._scale.update(stitched.disparity, sensor, trust)
+        frames = clip.frames[: len(clip.frames) - clip.padding]
+        real = slice(len(frames))
+        disparity = stitched.disparity[real]
+        return self._scale.update(
+            disparity,
+            None if sensor is None else sensor[real],
+            None if trust is None else trust[real],
+            inverse_depth(frames, disparity.shape[2], disparity.shape[1]),
+            len(clip.frames[clip.fresh]),
+        )
 
     def _estimates(
         self,
         clip: Clip,
         prediction: Prediction,
         stitched: StitchedClip,
-        sensor: Float32 | None,
+        sensor: list[Float32] | None,
         trust: Float32 | None,
     ) -> list[Estimate]:
         fresh = range(*clip.fresh.indices(len(clip.frames)))
         return [
             self._estimate(
-                clip.frames[index],
-                stitched.disparity[index],
-                None if prediction.normals is None else prediction.normals[index],
-                None if sensor is None else sensor[index],
-                None if trust is None else trust[index],
+                Seen(
+                    clip.frames[index],
+                    stitched.disparity[index],
+                    None if prediction.normals is None else prediction.normals[index],
+                    None if sensor is None else sensor[index],
+                    None if trust is None else trust[index],
+                    self._fit_of(index),
+                    stitched.disagreement,
+                )
             )
             for index in fresh
         ]
 
-    def _estimate(
-        self,
-        frame: Frame,
-        disparity: Float32,
-        normals: Float32 | None,
-        sensor: Float32 | None,
-        trust: Float32 | None,
-    ) -> Estimate:
-        width, height = frame.size
-        disparity = np.asarray(cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-        fit = self.last_fit
-        depth = None
-        provenance = np.full((height, width), PROVENANCE_NONE, np.uint8)
-        confidence = np.zeros((height, width), np.float32)
-        if fit is not None and fit.accepted:
-            model_depth = metric.disparity_to_depth(disparity, fit, self.settings.trust)
-            if sensor is not None and trust is not None:
-                trust = metric.disagreement_gate(trust, sensor, model_depth, self.settings.trust)
-            fused = fusion.fuse(sensor, trust, model_depth, self.settings.fusion)
-            depth, provenance = fused.depth, fused.provenance
-            confidence = fusion.confidence(trust, provenance, fit, self.settings.fusion, fused.correction)
-        full_normals, source = self._normals(frame, normals, depth)
-        return Estimate(frame, disparity, depth, full_normals, source, provenance, confidence, fit)
+    def _fit_of(self, index: int) -> MetricFit | None:
+        """The fit of one frame of the last clip."""
+        change = self._scale.change
+        return change[1] if change is not None and index < change[0] else self.last_fit
 
-    def _normals(
-        self, frame: Frame, normals: Float32 | None, depth: Float32 | None
-    ) -> tuple[Float32 | None, Literal["model", "depth", "none"]]:
-        """(H, W, 3) normals and where they come from."""
-        if normals is not None:
-            return geometry.resize_normals(normals, frame.size), "model"
-        if depth is not None and frame.intrinsics is not None:
-            return geometry.normals_from_depth(depth, frame.intrinsics), "depth"
-        return None, "none"
+    def _estimate(self, seen: Seen) -> Estimate:
+        """A step of its own, like the next, so that ``benchmarks.calibrate`` can look at what goes in."""
+        return make_estimate(seen, self.settings.trust, self.settings.fusion, self._confidence)
+
+    def _confidence(
+        self,
+        fused: fusion.FusedDepth,
+        sensor: Float32 | None,
+        disparity: Float32,
+        fit: MetricFit,
+        disagreement: Float32 | None,
+    ) -> Float32:
+        return confidence(fused, sensor, disparity, fit, disagreement)
 
 
 def _next(pairs: Iterator[tuple[Clip, Prediction]]) -> tuple[Clip, Prediction] | None:
     return next(pairs, None)
-
-
-def _window(card: EngineCard, length: int | None, overlap: int | None) -> tuple[int, int]:
-    """Frames of a clip and of its overlap: as asked for, or as the card has them.
-
-    Raises:
-        ValueError: they do not suit the engine or each other.
-    """
-    if length is None:
-        length = card.clip_length
-    if overlap is None:
-        overlap = max(1, min(card.overlap, length - 4))
-    if length not in card.clip_lengths:
-        accepted = ", ".join(map(str, card.clip_lengths))
-        raise ValueError(f"clip_length {length}: engine {card.name!r} accepts {accepted}")
-    if length == 1:
-        return length, 0
-    if not 1 <= overlap < length:
-        raise ValueError(f"overlap {overlap}: must be at least 1 and below clip_length {length}")
-    if card.whole_groups and overlap % 4 != 1:
-        near = max(1, (overlap - 1) // 4 * 4 + 1)
-        raise ValueError(f"overlap {overlap}: engine {card.name!r} keeps groups of four frames, so take {near}")
-    return length, overlap

@@ -46,3 +46,17 @@ def test_smooth_is_linear_between_the_middles_of_cells():
     ramp = np.tile(np.arange(40, dtype=np.float32), (8, 1))
     back = from_cells(cell_means(ramp, 4), ramp.shape, 4, smooth=True)
     np.testing.assert_allclose(back[:, 2:-2], ramp[:, 2:-2], atol=1e-5)
+
+
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_means_and_shares_are_those_of_the_cells(size, height, width, seed):
+    values = np.random.default_rng(seed).random((max(height, size), max(width, size))).astype(np.float32)
+    rows, columns = values.shape[0] // size, values.shape[1] // size
+    blocks = values[: rows * size, : columns * size].reshape(rows, size, columns, size)
+    np.testing.assert_allclose(cell_means(values, size), blocks.mean((1, 3)), rtol=1e-5)
+    np.testing.assert_allclose(cell_means(values > 0.5, size), (blocks > 0.5).mean((1, 3)), rtol=1e-6)
+
+
+def test_shares_of_cells_higher_than_a_byte_counts():
+    mask = np.ones((600, 700), bool)
+    np.testing.assert_allclose(cell_means(mask, 300), 1, rtol=1e-6)

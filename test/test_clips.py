@@ -1,16 +1,15 @@
-"""The clip buffer: overlap, newest first, and every drop accounted for."""
+"""The clip buffer: overlap, newest first, bounded waits, and every drop accounted for."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dkt_ros.clips import ClipBuffer
-from dkt_ros.frames import Frame
+from dkt_ros.clips import FILL_SHARE, ClipBuffer
+from dkt_ros.frames import Frame, Intrinsics
 
 
-def frame(stamp: int, size: tuple[int, int] = (8, 6), frame_id: str = "camera") -> Frame:
-    return Frame(stamp, frame_id, np.zeros((size[1], size[0], 3), np.uint8))
+def frame(stamp: int, size: tuple[int, int] = (8, 6), frame_id: str = "camera", focal: float | None = None) -> Frame:
+    camera = None if focal is None else Intrinsics(focal, focal, 3.5, 2.5, *size)
+    return Frame(stamp, frame_id, np.empty((size[1], size[0], 3), np.uint8), camera)
 
 
 def stamps(clip) -> list[int]:
@@ -31,6 +30,17 @@ def test_clips_overlap_and_every_frame_is_fresh_once():
             seen += fresh(clip)
     assert seen == list(range(29))
     assert clip is None and buffer.drops.total() == 0
+
+
+def test_single_frames_follow_each_other_once_each():
+    buffer = ClipBuffer(1)
+    seen = []
+    for stamp in (0, 1, 1, 2):
+        buffer.push(frame(stamp))
+        while clip := buffer.take():
+            seen += fresh(clip)
+    assert seen == [0, 1, 2] and buffer.drops == {"stamp repeated": 1}
+    assert buffer.push(frame(1)).reason == "stamp backward"
 
 
 def test_the_first_clip_has_no_overlap_and_later_ones_begin_with_the_tail_of_the_last():
@@ -100,15 +110,93 @@ def test_impossible_windows_are_refused(length, overlap):
         ClipBuffer(length, overlap)
 
 
-@given(
-    pushes=st.lists(st.integers(0, 40), max_size=60),
-    takes=st.sets(st.integers(0, 60)),
-    capacity=st.integers(0, 5),
-)
-def test_no_frame_is_ever_lost_without_a_reason(pushes, takes, capacity):
-    buffer = ClipBuffer(5, 2, capacity)
-    for index, stamp in enumerate(pushes):
+def test_another_camera_starts_a_new_history_and_a_rounded_one_does_not():
+    buffer = ClipBuffer(5, 1)
+    assert buffer.push(frame(0, focal=600)) is None
+    assert buffer.push(frame(1, focal=600.1)) is None
+    found = buffer.push(frame(2, focal=660))
+    assert found.reason == "camera_info changed" and "fx=600.1" in found.message and "fx=660" in found.message
+    assert buffer.drops == {"camera_info changed": 2} and buffer.waiting == 1
+
+
+def test_a_slow_stream_does_not_wait_for_a_full_clip():
+    """Four fresh frames at 1 Hz would make the first of them 3 s old. The first clips are padded, and then overlap
+    stands in for what does not come; the length never changes, so that compiled networks need not be compiled anew."""
+    buffer = ClipBuffer(5, 1, max_age_s=1.0)
+    clips = []
+    for second in range(7):
+        buffer.push(frame(second), float(second))
+        assert buffer.take(second + 0.99 * FILL_SHARE) is None
+        clips.append(buffer.take(second + 1.01 * FILL_SHARE))
+    assert [stamps(clip) for clip in clips[:5]] == [
+        [0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 1],
+        [0, 1, 2, 2, 2],
+        [0, 1, 2, 3, 3],
+        [0, 1, 2, 3, 4],
+    ]
+    assert stamps(clips[6]) == [2, 3, 4, 5, 6]
+    assert [fresh(clip) for clip in clips] == [[second] for second in range(7)]
+    assert buffer.drops.total() == 0
+
+
+def test_a_frame_that_waited_too_long_is_dropped_before_its_clip_and_the_newer_ones_go():
+    buffer = ClipBuffer(5, 1, max_age_s=1.0)
+    for stamp, arrived in ((0, 0.0), (1, 0.1), (2, 0.9), (3, 1.9)):
+        buffer.push(frame(stamp), arrived)
+    assert buffer.take(2.5) is None
+    assert fresh(buffer.take(2.75)) == [3]
+    assert buffer.drops == {"too old": 3}
+
+
+def test_without_a_greatest_age_a_clip_waits_until_it_is_full():
+    buffer = ClipBuffer(5, 1)
+    for stamp in range(4):
+        buffer.push(frame(stamp), 0.0)
+    assert buffer.take(1e6) is None
+    buffer.push(frame(4), 1e6)
+    assert fresh(buffer.take(1e6)) == [0, 1, 2, 3, 4]
+
+
+def test_latest_takes_the_newest_frame_at_once_and_counts_the_others():
+    buffer = ClipBuffer(5, 1, capacity=3, mode="latest")
+    buffer.push(frame(0))
+    assert fresh(buffer.take()) == [0]
+    for stamp in range(1, 5):
         buffer.push(frame(stamp))
-        if index in takes:
-            buffer.take()
-        assert buffer.received == buffer.delivered + buffer.waiting + buffer.drops.total()
+        buffer.take()
+    for stamp in (5, 6, 7):
+        buffer.push(frame(stamp))
+    clip = buffer.take()
+    assert (stamps(clip), clip.overlap, clip.padding) == ([1, 2, 3, 4, 7], 4, 0)
+    assert buffer.take() is None
+    assert buffer.drops == {"overload": 2}
+
+
+def test_engines_that_keep_groups_of_four_get_whole_ones():
+    """The overlap stays 4m+1 frames; an odd rest goes, padded, only when it would become too old."""
+    buffer = ClipBuffer(9, 5, whole_groups=True, mode="latest", max_age_s=1.0)
+    for stamp in range(9):
+        buffer.push(frame(stamp), 0.0)
+    assert buffer.drops == {"overload": 5}
+    assert fresh(buffer.take(0.0)) == [5, 6, 7, 8]
+    for stamp in range(9, 15):
+        buffer.push(frame(stamp), 1.0)
+    clip = buffer.take(1.0)
+    assert (clip.overlap, fresh(clip)) == (1, [11, 12, 13, 14])
+    buffer.push(frame(15), 2.0)
+    assert buffer.take(2.5) is None
+    clip = buffer.take(2.9)
+    assert (clip.overlap, fresh(clip), clip.padding) == (5, [15], 3)
+
+
+def test_mode_and_ages_change_between_clips_and_impossible_ones_change_nothing():
+    buffer = ClipBuffer(5, 1)
+    for stamp in range(4):
+        buffer.push(frame(stamp))
+    buffer.configure(mode="latest")
+    assert fresh(buffer.take()) == [3] and buffer.drops == {"overload": 3}
+    for bad in ({"mode": "windowed"}, {"max_age_s": -1.0}, {"max_age_s": float("nan")}, {"capacity": -1}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            buffer.configure(**{"mode": "streaming", **bad})
+    assert (buffer.mode, buffer.max_age_s, buffer.capacity) == ("latest", 0.0, 4)

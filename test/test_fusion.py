@@ -1,4 +1,4 @@
-"""Sensor where it is trusted, model elsewhere, no step between them, and an honest confidence."""
+"""Sensor where it is trusted, model elsewhere, no step between them."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, PROVENANCE_NONE, MetricFit
-from dkt_ros.fusion import FusionSettings, confidence, fuse
+from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, PROVENANCE_NONE
+from dkt_ros.fusion import FusionSettings, fuse
+from dkt_ros.trust import TrustSettings
 
 from .analytic import inside, noisy, sphere, table
 
@@ -178,48 +179,23 @@ def test_a_correction_that_would_pass_infinity_is_not_made():
     assert (fused.depth[:, 150:170] == model[:, 150:170]).any() and fused.correction[:, 104].max() < -0.5
 
 
+@pytest.mark.parametrize(("limit", "factor"), [("max_depth", 1.01), ("min_depth", 0.99)])
+def test_a_correction_carries_no_depth_out_of_the_range(limit, factor):
+    settings = TrustSettings(min_depth=0.5, max_depth=2.0)
+    edge = getattr(settings, limit)
+    model = np.full((96, 160), edge / factor, np.float32)
+    sensor = np.full_like(model, edge)
+    sensor[40:60, 70:90] = np.nan
+    model[40:60, 70:90] = edge / (1 + (factor - 1) * 0.2)
+    trust = np.isfinite(sensor).astype(np.float32)
+    free = fuse(sensor, trust, model, trusting=TrustSettings()).depth
+    assert ((free > edge) if factor > 1 else (free < edge)).any()
+    fused = fuse(sensor, trust, model, trusting=settings)
+    assert (fused.depth <= 2.0).all() and (fused.depth >= 0.5).all()
+    left_alone = (fused.depth == model) & ~trust.astype(bool)
+    assert left_alone.any() and (fused.correction[left_alone] == 0).all()
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"sensor \(4, 4\).*model \(4, 5\)"):
         fuse(np.ones((4, 4), np.float32), np.ones((4, 4), np.float32), np.ones((4, 5), np.float32))
-
-
-FIT = MetricFit(1.0, 0.0, 0.01, 0.01, 0.9, 1000, True)
-
-
-def believed(trust=1.0, residual=0.01, inliers=0.9, correction=0.0):
-    """Confidence of a picture, its left half measured, the right half inferred, its last column unknown."""
-    provenance = np.full((40, 100), PROVENANCE_INFERRED, np.uint8)
-    provenance[:, :50] = PROVENANCE_MEASURED
-    provenance[:, -1] = PROVENANCE_NONE
-    fit = MetricFit(1.0, 0.0, 0.01, residual, inliers, 1000, True)
-    return confidence(
-        np.full((40, 100), trust, np.float32), provenance, fit, None, np.full((40, 100), correction, np.float32)
-    )
-
-
-def test_confidence_is_between_zero_and_one_and_zero_without_depth():
-    result = believed()
-    assert result.dtype == np.float32
-    assert (result[:, -1] == 0).all()
-    assert (result[:, :-1] > 0).all() and (result <= 1).all()
-
-
-def test_measured_is_believed_more_than_inferred_and_near_more_than_far():
-    row = believed()[20]
-    assert row[49] > row[50]
-    assert (np.diff(row[50:99]) < 0).all()
-
-
-def test_confidence_grows_with_trust_and_falls_with_every_kind_of_residual():
-    base = believed()
-    assert (believed(trust=0.6)[:, :50] < base[:, :50]).all()
-    assert (believed(residual=0.05)[:, 50:99] < base[:, 50:99]).all()
-    assert (believed(inliers=0.5)[:, 50:99] < base[:, 50:99]).all()
-    assert (believed(correction=0.05)[:, :99] < base[:, :99]).all()
-    assert (believed(correction=-0.1)[:, :99] < believed(correction=0.05)[:, :99]).all()
-
-
-def test_without_a_sensor_confidence_is_that_of_far_inferred_pixels():
-    provenance = np.full((4, 4), PROVENANCE_INFERRED, np.uint8)
-    alone = confidence(None, provenance, FIT)
-    assert (alone > 0).all() and alone.max() <= believed()[:, 50:99].min()

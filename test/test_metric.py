@@ -190,7 +190,7 @@ def test_a_clip_with_little_evidence_moves_the_scale_little():
 
     few = np.zeros_like(trust)
     few[:, 70:86, 40:80] = 1
-    assert 0.010 < moved(np.ones_like(trust)) < 0.018
+    assert 0.008 < moved(np.ones_like(trust)) < 0.018
     assert moved(few) < 0.5 * moved(np.ones_like(trust))
 
 
@@ -209,14 +209,33 @@ def test_without_spread_the_scale_is_held_and_the_distance_still_followed():
 
 
 def test_a_refused_clip_is_bridged_by_the_last_fit_for_a_bounded_time_and_says_so():
-    estimator = ScaleEstimator(ScaleSettings(hold_clips=3))
+    estimator = ScaleEstimator(ScaleSettings(hold_frames=9))
     disparity, sensor, trust = clip()
     good = estimator.update(disparity, sensor, trust)
     fits = [estimator.update(disparity, sensor, trust * 0) for _ in range(5)]
     assert [fit.accepted for fit in fits] == [True, True, True, False, False]
-    assert fits[1].reason.startswith("held (clip 2 of 3): 0 trusted pixels")
+    assert fits[1].reason.startswith("held (frame 6 of 9): 0 trusted pixels")
     assert fits[0].scale == good.scale and fits[0].shift == good.shift
     assert good.scale_sigma < fits[0].scale_sigma < fits[2].scale_sigma
+
+
+def test_a_map_that_the_sensor_contradicts_is_held_for_four_frames_only():
+    disparity, sensor, trust = clip()
+    noise = np.random.default_rng(5).uniform(0.3, 5, sensor.shape).astype(np.float32)
+
+    def after(depth, believed):
+        estimator = ScaleEstimator()
+        estimator.update(disparity, sensor, trust)
+        return [estimator.update(disparity, depth, believed, new=1) for _ in range(6)]
+
+    lost = after(noise, trust)
+    assert [fit.held for fit in lost] == [True] * 4 + [False] * 2
+    assert lost[3].reason.startswith("held (frame 4 of 4): the last map fits") and not lost[4].accepted
+    silent = after(sensor, trust * 0)
+    assert all(fit.held for fit in silent)
+    few = ScaleEstimator(ScaleSettings(hold_frames=2))
+    few.update(disparity, sensor, trust)
+    assert [few.update(disparity, noise, trust, new=1).held for _ in range(4)] == [True, True, False, False]
 
 
 def test_reset_forgets_the_history():

@@ -11,6 +11,7 @@ from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, Clip, Predi
 from dkt_ros.metric import ScaleSettings
 from dkt_ros.perception import Perception, PerceptionSettings
 from dkt_ros.shots import CutDetector
+from dkt_ros.trust import sensor_trust
 
 from .scenes import GLASS, HEIGHT, WIDTH, ScriptedEngine, frame, seen_depth, true_depth
 
@@ -84,6 +85,41 @@ def test_ignoring_the_sensor_is_a_setting_that_the_engine_obeys():
     engine = ScriptedEngine()
     assert run([frame(index) for index in range(9)], engine, use_sensor_depth=False)[-1].depth is None
     assert engine.trusted is not None and not engine.trusted.any()
+
+
+class TrustingEngine(ScriptedEngine):
+    """Keeps every clip and the trust that it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def predict(self, clip, trust=None):
+        self.told.append((clip, trust))
+        return super().predict(clip, trust)
+
+
+@pytest.mark.parametrize("mode", ["streaming", "latest"])
+def test_trust_of_clips_that_share_frames_is_that_of_each_clip_alone(mode):
+    engine, glass = TrustingEngine(), np.zeros((HEIGHT, WIDTH), bool)
+    glass[GLASS] = True
+    perception = Perception(engine)
+    buffer = perception.new_buffer(mode=mode)
+    for index in range(22):
+        given = frame(index, sensor=index % 7 != 5)
+        buffer.push(replace(given, transparent=glass if index % 5 == 3 else None))
+        clip = buffer.take()
+        if clip is not None:
+            perception.process(clip)
+    perception.process(buffer.flush() or engine.told[-1][0])
+    hole, clear = np.full((HEIGHT, WIDTH), np.nan, np.float32), np.zeros((HEIGHT, WIDTH), bool)
+    assert len(engine.told) > 3
+    for clip, trust in engine.told:
+        real = clip.frames[: len(clip.frames) - clip.padding]
+        depth = np.stack([hole if each.sensor_depth is None else each.sensor_depth for each in real])
+        masks = np.stack([clear if each.transparent is None else each.transparent for each in real])
+        np.testing.assert_array_equal(trust[: len(real)], sensor_trust(depth, masks))
+        assert (trust[len(real) :] == trust[len(real) - 1]).all()
 
 
 def test_normals_say_where_they_come_from():
@@ -222,3 +258,20 @@ def test_windows_of_one_frame_share_nothing():
     assert [each.frame for each in estimates] == frames and engine.asked == [(3, 1, 0)]
     keeps_groups = ScriptedEngine(card=replace(ScriptedEngine().card, whole_groups=True))
     assert len(run(frames, keeps_groups, clip_length=1)) == 3
+
+
+def test_settings_change_between_clips_and_the_history_stays_where_it_can():
+    perception = Perception(ScriptedEngine(changing=False, same_units=True))
+    frames = [frame(index) for index in range(27)]
+    for each in frames[9:]:
+        each.sensor_depth[:] = np.nan
+    perception.process(Clip(tuple(frames[:9])))
+    perception.settings = replace(perception.settings, scale=ScaleSettings(hold_frames=50))
+    perception.process(Clip(tuple(frames[9:18]), follows=True))
+    assert perception.last_fit.held and "of 50" in perception.last_fit.reason
+    with pytest.raises(ValueError, match="clip_length 17"):
+        perception.settings = replace(perception.settings, clip_length=17)
+    assert perception.clip_length == 9 and perception.settings.clip_length is None
+    perception.settings = replace(perception.settings, use_sensor_depth=False)
+    perception.process(Clip(tuple(frames[18:]), follows=True))
+    assert perception.last_fit is None

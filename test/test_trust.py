@@ -1,12 +1,16 @@
 """Which sensor values are believed: by themselves, and beside the model."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dkt_ros.metric import TrustSettings, disagreement_gate, sensor_trust
+from dkt_ros import trust as trust_module
+from dkt_ros.gate import disagreement_gate
+from dkt_ros.trust import SensorTrust, TrustSettings, sensor_trust
 
+from . import plainly
 from .analytic import CAMERA, imagined, inside, noisy, sphere, table
 
 OPAQUE, GLASS = sphere((-0.12, 0.0, 0.62), 0.07), sphere((0.1, 0.0, 0.58), 0.07)
@@ -87,6 +91,86 @@ def test_a_given_transparent_mask_is_widened_and_not_believed():
     mask[:, 200:240, 300:340] = True
     trust = trust_of(depth, mask, mask_dilation_px=10)
     assert not trust[:, 190:250, 300:340].any() and trust[:, 230, 360].all() and trust[:, 180, 320].all()
+
+
+def stream(frames, height=96, width=160, seed=0):
+    """Frames of a surface that creeps sideways, with holes, noise and flickering patches."""
+    random = np.random.default_rng(seed)
+
+    def smooth(sigma):
+        field = cv2.GaussianBlur(random.normal(size=(height, width)).astype(np.float32), (0, 0), sigma)
+        return field / field.std()
+
+    surface, result = 1 + 0.2 * smooth(8), []
+    for t in range(frames):
+        depth = np.roll(surface, t, 1) + 0.01 * smooth(1)
+        depth[smooth(3) > 2] = np.nan
+        depth[smooth(2) > 2.8] *= 1.4
+        result.append(depth.astype(np.float32))
+    return result
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 160), (240, 320), (480, 832)])
+@pytest.mark.parametrize("frames", [1, 2, 3, 9])
+def test_trust_is_what_its_formula_says_at_every_pixel(height, width, frames):
+    depth = np.stack(stream(frames, height, width))
+    np.testing.assert_array_equal(trust_of(depth) == 1, plainly.sensor_trust(depth))
+
+
+@pytest.mark.parametrize(("fresh", "looks"), [(4, 4), (1, 1), (8, 8)])
+def test_of_clips_that_overlap_each_frame_is_looked_at_once(monkeypatch, fresh, looks):
+    frames, masks = stream(33), [None, *(depth > 1.3 for depth in stream(32, seed=1))]
+    looked_at, look = [], trust_module._look
+    monkeypatch.setattr(trust_module, "_look", lambda *given: looked_at.append(1) or look(*given))
+    memory = SensorTrust()
+    for first in range(0, 25, fresh):
+        clip = slice(first, first + 9)
+        looked_at.clear()
+        remembered = memory.of(frames[clip], masks[clip])
+        assert len(looked_at) == (looks if first else 9)
+        np.testing.assert_array_equal(remembered, SensorTrust().of(frames[clip], masks[clip]))
+    assert len(memory._alone) == 9 and len(memory._beside) == 9
+
+
+def test_what_is_remembered_does_not_outlive_settings_or_a_reset():
+    frames, nothing = stream(5), [None] * 5
+    memory = SensorTrust()
+    before = memory.of(frames, nothing)
+    strict = memory.of(frames, nothing, TrustSettings(max_depth=1.1))
+    np.testing.assert_array_equal(strict, trust_of(np.stack(frames), max_depth=1.1))
+    assert strict.sum() < before.sum()
+    np.testing.assert_array_equal(memory.of(frames, nothing), before)
+    memory.reset()
+    frames[2][:] = np.nan
+    assert not memory.of(frames, nothing)[2].any()
+
+
+def test_a_frame_that_cannot_be_looked_at_leaves_no_judgement_behind(monkeypatch):
+    frames = list(stream(3))
+    memory = SensorTrust()
+    memory.of(frames, [None] * 3)
+    assert memory._beside
+
+    def broken(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trust_module, "_look", broken)
+        with pytest.raises(MemoryError):
+            memory.of([frames[0], frames[1].copy()], [None] * 2)
+    # Judgements are known by the identity of frames; those of frames that are gone would be given to others.
+    alive = {id(frame) for frame in memory._alone.values()}
+    assert all(set(triple) <= alive for triple in memory._beside)
+    np.testing.assert_array_equal(memory.of(frames, [None] * 3), SensorTrust().of(frames, [None] * 3))
+
+
+def test_another_mask_of_the_same_frame_counts():
+    frames = stream(3)
+    memory, hidden = SensorTrust(), np.zeros(frames[0].shape, bool)
+    hidden[40:60] = True
+    assert memory.of(frames, [None] * 3)[1, 45].any()
+    assert not memory.of(frames, [None, hidden, None])[1, 45].any()
+    assert memory.of(frames, [None] * 3)[1, 45].any()
 
 
 def test_shapes_that_differ_are_refused():

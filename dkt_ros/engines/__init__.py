@@ -79,7 +79,7 @@ class EngineOptions:
             if getattr(self, name) is not None:
                 remedy = "leave it out"
                 if name == "weights":
-                    remedy += ", or, for a file that training wrote: --engine completion (or dkt, dvd)"
+                    remedy += ", or, for a file that training wrote, choose engine completion (or dkt, dvd)"
                 raise ValueError(f"{name} = {getattr(self, name)}: engine {engine!r} has no such choice; {remedy}")
 
 
@@ -139,7 +139,7 @@ def load_engine(name: str = "nano", options: EngineOptions | None = None) -> Eng
     if name not in ENGINE_NAMES:
         raise ValueError(f"engine {name!r}: no such engine; choose one of {', '.join(ENGINE_NAMES)}")
     options = options or EngineOptions()
-    if options.weights is not None and name != "nano":  # nano refuses any
+    if options.weights is not None:
         for place in options.weights if isinstance(options.weights, tuple) else (options.weights,):
             refuse_absent(place)  # here, as torch takes seconds to import
     engine: Engine = import_module(f"dkt_ros.engines.{name}").load(options)
