@@ -10,11 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.frames import Float32, Intrinsics
+from dkt_ros.cells import cell_means, from_cells
+from dkt_ros.frames import Float32, Intrinsics, UInt8
 
-#: Two neighbouring pixels whose inverse depths differ by more than this share do not lie on one surface. A surface seen
-#: at 80 degrees with 600 px focal length changes by 1 % per pixel; a D435 at 2 m has a noise of 0.7 %.
+#: Two neighbouring pixels do not lie on one surface if their inverse depths differ by more than this share of the left
+#: or upper one's. A surface seen at 80 degrees with 600 px focal length changes by 1 % per pixel; a D435 at 2 m has a
+#: noise of 0.7 %.
 SURFACE_JUMP = 0.03
+
+#: Windows of this radius and more share so much with their neighbours that every second one is enough.
+COARSE_RADIUS = 6
 
 
 def unproject(depth: Float32, intrinsics: Intrinsics) -> Float32:
@@ -58,7 +63,8 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
     On a plane ``a X + b Y + c Z = 1`` inverse depth is linear in the picture: ``1/z = a x + b y + c`` with ``x = (u -
     cx) / fx``, ``y = (v - cy) / fy``. So ``a`` and ``b`` are mean slopes of 1/z, taken over a square window without the
     differences that cross a step or a hole, and the normal is ``-(a, b, c)`` made unit length, which points to the
-    camera. Windows that touch a step are replaced by small ones (half the radius).
+    camera. Windows that touch a step are replaced by small ones (half the radius). From a radius of ``COARSE_RADIUS``
+    on, slopes are worked out at every second pixel and interpolated.
 
     Args:
         depth: (H, W) float32 metres, NaN where unknown.
@@ -75,19 +81,20 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
     """
     across, down = _rays(depth, intrinsics)
     wide = max(3, round(depth.shape[1] / 80)) if radius is None else max(1, radius)
-    narrow = max(1, wide // 2)
-    inverse = np.reciprocal(depth)
-    slope_u, slope_v, step_u, step_v = _slopes(inverse, wide, narrow)
-    a, b, c = slope_u, slope_v, inverse
+    inverse = np.reciprocal(depth, order="C")
+    a, b, blocked = _slopes(inverse, wide, max(1, wide // 2))
     a *= np.float32(intrinsics.fx)
     b *= np.float32(intrinsics.fy)
+    c = inverse
     c -= a * across
     c -= b * down
-    length = np.sqrt(a * a + b * b + c * c)
-    steps = cv2.dilate((step_u | step_v).view(np.uint8), np.ones((2 * narrow + 1, 2 * narrow + 1), np.uint8))
-    np.copyto(length, np.nan, where=steps.view(bool))
+    length = np.asarray(cv2.magnitude(cv2.magnitude(a, b), c), np.float32)
+    cv2.copyTo(np.full_like(length, np.nan), blocked, length)
     np.divide(np.float32(-1), length, out=length)
-    return _merged(a * length, b * length, c * length)
+    a *= length
+    b *= length
+    c *= length
+    return _merged(a, b, c)
 
 
 def resize_normals(normals: Float32, size: tuple[int, int]) -> Float32:
@@ -101,11 +108,13 @@ def resize_normals(normals: Float32, size: tuple[int, int]) -> Float32:
         (height, width, 3) float32 unit vectors; NaN where unknown or where opposite normals cancel.
     """
     resized = cv2.resize(normals, size, interpolation=cv2.INTER_LINEAR)
-    x, y, z = cv2.split(resized)
-    length = np.sqrt(x * x + y * y + z * z)
-    np.copyto(length, np.nan, where=length < 1e-3)
-    scale = np.reciprocal(length)
-    return _merged(x * scale, y * scale, z * scale)
+    x, y, z = (np.asarray(component, np.float32) for component in cv2.split(resized))
+    length = np.asarray(cv2.magnitude(cv2.magnitude(x, y), z), np.float32)
+    cv2.copyTo(np.full_like(length, np.nan), (length < 1e-3).view(np.uint8), length)
+    scale = np.reciprocal(length, out=length)
+    for component in (x, y, z):
+        component *= scale
+    return _merged(x, y, z)
 
 
 def _rays(depth: Float32, intrinsics: Intrinsics) -> tuple[Float32, Float32]:
@@ -121,45 +130,82 @@ def _rays(depth: Float32, intrinsics: Intrinsics) -> tuple[Float32, Float32]:
     return across[None, :], down[:, None]
 
 
-def _slopes(inverse: Float32, wide: int, narrow: int) -> tuple[Float32, Float32, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Mean slopes of 1/z along u and v per pixel, and which pixels stand at a step along u and along v."""
-    height, width = inverse.shape
-    slopes, steps = [], []
-    for axis in (1, 0):
-        near, far = (inverse[:, :-1], inverse[:, 1:]) if axis else (inverse[:-1], inverse[1:])
-        inner = (slice(None), slice(None, -1)) if axis else (slice(None, -1), slice(None))
-        outer = (slice(None), slice(1, None)) if axis else (slice(1, None), slice(None))
-        change = far - near
-        size = np.abs(change)
-        limit = np.maximum(near, far)
-        limit *= np.float32(SURFACE_JUMP)
-        smooth, jump = size <= limit, size > limit
-        difference = np.zeros((height, width), np.float32)
-        cv2.copyTo(change, smooth.view(np.uint8), difference[inner])
-        known = np.zeros((height, width), np.uint8)
-        known[inner] = smooth
-        step = np.zeros((height, width), bool)
-        step[inner] |= jump
-        step[outer] |= jump
-        slopes.append([_windowed(difference, known, radius, axis) for radius in (wide, narrow)])
-        steps.append(step)
-    touched = cv2.dilate((steps[0] | steps[1]).view(np.uint8), np.ones((2 * wide + 1, 2 * wide + 1), np.uint8))
-    for large, small in slopes:
-        cv2.copyTo(small, touched, large)
-    return slopes[0][0], slopes[1][0], steps[0], steps[1]
+def _slopes(inverse: Float32, wide: int, narrow: int) -> tuple[Float32, Float32, UInt8]:
+    """(H, W) mean slopes of 1/z along u and v, and (H, W) uint8, 1 where a narrow window touches a step."""
+    cell = 2 if wide >= COARSE_RADIUS and min(inverse.shape) >= 4 else 1
+    step = np.zeros(inverse.shape, np.uint8)
+    limit = inverse * np.float32(SURFACE_JUMP)
+    differences = [_differences(inverse, axis, limit, step) for axis in (1, 0)]
+    touched = cv2.dilate(_summed(step, cell), _square(-(-wide // cell)))
+    slopes = []
+    for axis, (difference, known) in zip((1, 0), differences, strict=True):
+        means, counts = cell_means(difference, cell), _summed(known, cell)
+        slope = _windowed(means, counts, wide, axis, cell)
+        cv2.copyTo(_windowed(means, counts, narrow, axis, cell), touched, slope)
+        slopes.append(np.asarray(from_cells(slope, inverse.shape, cell, smooth=True), np.float32))
+    return slopes[0], slopes[1], np.asarray(cv2.dilate(step, _square(narrow)), np.uint8)
 
 
-def _windowed(difference: Float32, known: NDArray[np.uint8], radius: int, axis: int) -> Float32:
-    """Mean of the differences between pixels at most ``radius`` away; NaN if over three quarters are unknown."""
-    long, wide = 2 * radius, 2 * radius + 1
+def _differences(inverse: Float32, axis: int, limit: Float32, step: UInt8) -> tuple[Float32, UInt8]:
+    """(H, W) difference of 1/z to the next pixel along ``axis``, 0 across a jump or a hole; and 1 where there is one.
+
+    Pixels on both sides of a jump, a difference above ``limit``, become 1 in ``step``.
+    """
+    ahead = 1 if axis else inverse.shape[1]  # row after row, which is faster than a picture less one column
+    change = np.empty(inverse.shape, np.float32)
+    flat, flat_step = inverse.reshape(-1), step.reshape(-1)
+    np.subtract(flat[ahead:], flat[:-ahead], out=change.reshape(-1)[:-ahead])
+    change[(slice(None), -1) if axis else -1] = np.nan
+    size = np.abs(change)
+    smooth, jump = (size <= limit).view(np.uint8), (size > limit).view(np.uint8)
+    step |= jump
+    flat_step[ahead:] |= jump.reshape(-1)[:-ahead]
+    return np.asarray(cv2.copyTo(change, smooth), np.float32), smooth  # 0 elsewhere
+
+
+def _summed(pixels: UInt8, cell: int) -> UInt8:
+    """(H, W) -> (H // cell, W // cell) sums of cells of 1 or 2 pixels a side."""
+    if cell == 1:
+        return pixels
+    rows = pixels[:-1:2] + pixels[1::2]
+    return np.asarray(rows[:, :-1:2] + rows[:, 1::2], np.uint8)
+
+
+def _windowed(means: Float32, counts: UInt8, radius: int, axis: int, cell: int) -> Float32:
+    """Mean of the differences between pixels at most ``radius`` away; NaN if over three quarters are unknown.
+
+    ``means`` and ``counts`` are those of the differences in cells of ``cell`` pixels a side.
+    """
     # Difference k lies between pixels k and k + 1: an even number of them, anchored to be centred on the pixel.
-    size, anchor = ((long, wide), (radius, radius)) if axis else ((wide, long), (radius, radius))
-    border = cv2.BORDER_CONSTANT
-    mean = np.asarray(cv2.boxFilter(difference, -1, size, None, anchor, False, border), np.float32)
-    count = np.asarray(cv2.boxFilter(known, cv2.CV_32F, size, None, anchor, False, border), np.float32)
-    np.copyto(count, np.nan, where=count < 0.24 * long * wide)
-    mean /= count
-    return mean
+    long, wide = (2 * radius, 2 * radius + 1) if cell == 1 else (radius, radius | 1)
+    size = (long, wide) if axis else (wide, long)
+    anchor, border = (size[0] // 2, size[1] // 2), cv2.BORDER_CONSTANT
+    slope = np.asarray(cv2.boxFilter(means, -1, size, None, anchor, False, border), np.float32)
+    count = np.asarray(cv2.boxFilter(counts, cv2.CV_32F, size, None, anchor, False, border), np.float32)
+    count *= np.float32(1 / cell**2)
+    cv2.copyTo(np.full_like(count, np.nan), (count < 0.24 * long * wide).view(np.uint8), count)
+    slope /= count
+    return _centred(slope, axis, long) if cell == 2 else slope
+
+
+def _centred(slope: Float32, axis: int, long: int) -> Float32:
+    """Slopes along ``axis`` of windows of ``long`` cells, moved to the middle of their cells of two pixels.
+
+    The middle of cell i is at pixel 2i + 1/2. A window of an even number of cells is centred on pixel 2i, of an odd
+    number on 2i + 1: a quarter of the next or of the previous one makes up for it.
+    """
+    result = slope.copy()
+    one, other = slice(None, -1), slice(1, None)
+    here, there = (other, one) if long % 2 else (one, other)
+    if axis:
+        cv2.addWeighted(slope[:, here], 0.75, slope[:, there], 0.25, 0, result[:, here])
+    else:
+        cv2.addWeighted(slope[here], 0.75, slope[there], 0.25, 0, result[here])
+    return result
+
+
+def _square(radius: int) -> UInt8:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
 
 
 def _replaced(values: Float32, keep: NDArray[np.bool_], other: float) -> Float32:

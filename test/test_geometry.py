@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dkt_ros.frames import Intrinsics
 from dkt_ros.geometry import depth_edges, normals_from_depth, resize_normals, unproject
 
+from . import plainly
 from .analytic import CAMERA, TABLE_NORMAL, inside, noisy, rays, sphere, table
 
 BALL_CENTRE, BALL_RADIUS = (0.02, -0.01, 0.55), 0.08
@@ -101,6 +102,41 @@ def test_neighbouring_surfaces_do_not_bend_each_others_normals():
     error = degrees_between(normals, truth)[around]
     # Where the ball meets the table there is no step to see; it is a short part of the outline.
     assert np.median(error) < 0.2 and np.quantile(error, 0.9) < 1.0
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (832, 480), (640, 479), (320, 240)])
+def test_normals_are_what_windows_around_every_pixel_would_give(width, height):
+    camera = CAMERA.resized(width, height)
+    ball = sphere(BALL_CENTRE, BALL_RADIUS, camera)
+    depth = np.minimum(ball, table(camera))
+    depth[height // 8 : height // 6, : width // 3] = np.nan
+    normals, plain = normals_from_depth(depth, camera), plainly.normals(depth, camera)
+    # Three quarters unknown is a close call beside the corners of a hole.
+    assert np.mean(np.isnan(normals[..., 0]) != np.isnan(plain[..., 0])) < 1e-4
+    difference = degrees_between(normals, plain)
+    # Equal on planes; on the ball, 0.7 degrees a pixel, they are interpolated between every second pixel's.
+    assert np.nanmedian(difference) < 0.03 and np.nanquantile(difference, 0.99) < 0.5
+
+
+@pytest.mark.parametrize("width", [320, 640, 832])
+def test_under_the_sensors_noise_normals_are_no_worse_than_those_of_windows_around_every_pixel(width):
+    camera = CAMERA.resized(width, 480)
+    ball = sphere(BALL_CENTRE, BALL_RADIUS, camera)
+    depth = np.minimum(ball, table(camera))
+    truth = np.where(
+        (ball < table(camera))[..., None], (rays(camera) * depth[..., None] - BALL_CENTRE) / BALL_RADIUS, TABLE_NORMAL
+    )
+    seen = noisy(depth)
+    ours, plain = (degrees_between(each(seen, camera), truth) for each in (normals_from_depth, plainly.normals))
+    both = np.isfinite(ours) & np.isfinite(plain)
+    assert np.sqrt(np.mean(ours[both] ** 2)) < 1.001 * np.sqrt(np.mean(plain[both] ** 2))
+
+
+def test_how_the_depth_lies_in_memory_does_not_matter():
+    depth, _, _ = ball_on_table()
+    expected = normals_from_depth(depth, CAMERA)
+    np.testing.assert_array_equal(normals_from_depth(np.asfortranarray(depth), CAMERA), expected)
+    np.testing.assert_array_equal(normals_from_depth(np.repeat(depth, 2, 1)[:, ::2], CAMERA), expected)
 
 
 def test_normals_point_to_the_camera_and_have_unit_length():
