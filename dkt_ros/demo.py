@@ -1,24 +1,25 @@
-"""``dkt demo``: a bag replayed over DDS into the node in its own process; answers recorded, scored and drawn."""
+"""``dkt demo``: a bag replayed over DDS into the node, a grasp planner on its cloud, each in its own process; what they
+answer is recorded, scored and drawn."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dkt_ros import demo_grasps
 from dkt_ros.bags import Bag, BagError, BagWriter, RawMessage
+from dkt_ros.demo_processes import running, set_environment, tail
 from dkt_ros.evaluation import recorded, topics
 from dkt_ros.evaluation.evaluate import Recording, evaluate
 from dkt_ros.evaluation.pictures import contact_sheet
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 BUNDLED_BAG = Path(__file__).parent / "resources" / "demo"
 NODE = "/dkt_perception"
-#: How the node is started; the parameters follow.
+#: How the nodes are started; the parameters follow.
 NODE_PROGRAM = (sys.executable, "-m", "dkt_ros.node")
+GRASP_PROGRAM = (sys.executable, "-m", "dkt_ros.grasp_node")
+#: Clouds go to the planner this often: it shares two cores with the model.
+CLOUD_RATE_HZ = 4.0
 #: node's topic -> bag's topic
 REMAPPINGS = {
     "image/compressed": topics.IMAGE,
@@ -51,9 +55,12 @@ OUTPUTS = {
     f"{NODE}/depth/camera_info": "sensor_msgs/msg/CameraInfo",
     f"{NODE}/points": "sensor_msgs/msg/PointCloud2",
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+    **demo_grasps.OUTPUTS,
 }
-START_S, QUIET_S, DRAIN_S, STOP_S = 90.0, 4.0, 30.0, 15.0
-LOG_LINES = 30
+#: In the recording these are for looking at, one a second and all of the same moment: they are most of the bytes.
+HEAVY = tuple(f"{NODE}/{name}" for name in ("points", recorded.NORMALS, recorded.DISPARITY, recorded.CONFIDENCE))
+HEAVY_PERIOD_NS = 900_000_000
+START_S, QUIET_S, DRAIN_S = 90.0, 4.0, 30.0
 
 
 class DemoError(Exception):
@@ -109,80 +116,29 @@ def run_demo(bag: Path, out: Path) -> str:
     log = out / "node.log"
     with Bag(bag) as opened:
         everything = list(opened.messages())
-    exchange = replay_into_node([message for message in everything if message.topic in INPUTS], log)
+    exchange = replay_into_nodes([message for message in everything if message.topic in INPUTS], log)
     _record(out / "demo.mcap", everything, exchange)
     timing = timing_of(exchange)
     if not timing.answered:
         why = diagnostics_of(exchange).get("why no output", "")
-        raise DemoError(f"the node answered none of {timing.sent} frames{f': {why}' if why else ''}{_tail(log)}")
-    with Bag(out / "demo.mcap") as opened:
-        estimates = recorded.read_estimates(opened, NODE, recording.frames)
-    limits = Range()
-    report = _report(recording, estimates, limits, timing)
+        raise DemoError(f"the node answered none of {timing.sent} frames{f': {why}' if why else ''}{tail(log)}")
+    estimates = recorded.read_estimates(recorded.Heard(exchange.received), NODE, recording.frames)
+    limits, planned = Range(), demo_grasps.timing_of(exchange)
+    report = _report(recording, estimates, limits, timing, planned)
     report.write_json(out / "demo.json")
     title = f"{recording.name}: what the node was given, what it made of it, what is true"
-    contact_sheet(recording, estimates, out / "demo.png", limits, title=title)
+    contact_sheet(recording, estimates, out / "demo.png", limits, title=title, jaws=_jaws(recording, exchange))
     files = f"{out / 'demo.png'}, {out / 'demo.mcap'}, {out / 'demo.json'}"
     took = f"{time.monotonic() - began:.0f} s"
-    return f"{report.table()}\n\n{report.bars()}\n\n{timing}\n{files}; {took} in all"
+    return f"{report.table()}\n\n{report.bars()}\n\n{timing}\n{planned}\n{files}; {took} in all"
 
 
-def set_environment(out: Path) -> None:
-    """Variables for this process and the node's: one private ROS domain on this host, logs in ``out``, large messages.
-
-    A ROS install's own choice of middleware stays; the wheels have Fast DDS only, whatever a shell has left behind.
-    """
-    variables = {
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOCALHOST_ONLY": "1",
-        "ROS_LOG_DIR": str((out / "ros_log").resolve()),
-    }
-    if "ROS_DISTRO" not in os.environ:
-        variables |= {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "AMENT_PREFIX_PATH": sys.prefix}
-    profile = transport_profile()
-    if profile is not None:
-        variables["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
-        if _fast_dds_2():  # a newer one warns of this name, an older one knows no other
-            variables["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
-    os.environ.update(variables)
-
-
-def _fast_dds_2() -> bool:
-    """Whether this ROS 2 is Jazzy or older."""
-    if "ROS_DISTRO" in os.environ:
-        return os.environ["ROS_DISTRO"] in ("humble", "iron", "jazzy")
-    try:
-        return version("ros-rclpy").startswith("7.")
-    except PackageNotFoundError:
-        return False
-
-
-def transport_profile() -> Path | None:
-    """``fastdds_large.xml``: of this checkout or of this install; None if neither has it."""
-    places = (Path(__file__).parents[1] / "config", Path(sysconfig.get_path("data")) / "share/dkt_ros/config")
-    return next((place / "fastdds_large.xml" for place in places if (place / "fastdds_large.xml").exists()), None)
-
-
-@contextmanager
-def node_process(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The lifecycle node in a process of its own, its output in ``log``; ended by SIGINT, then harder."""
-    command = [*NODE_PROGRAM, "--ros-args", "-p", "autostart:=true"]
+def _commands() -> tuple[list[str], list[str]]:
+    """Command lines of the node and of the grasp node."""
+    node = [*NODE_PROGRAM, "--ros-args", "-p", "autostart:=true", "-p", f"cloud.max_rate:={CLOUD_RATE_HZ}"]
     for own, bags in REMAPPINGS.items():
-        command += ["-r", f"{own}:={bags}"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            yield process
-        finally:
-            for way in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is not None:
-                    break
-                process.send_signal(way)
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    continue
+        node += ["-r", f"{own}:={bags}"]
+    return node, [*GRASP_PROGRAM, "--ros-args", "-r", f"points:={NODE}/points"]
 
 
 def diagnostics_of(exchange: Exchange) -> dict[str, str]:
@@ -198,13 +154,21 @@ def diagnostics_of(exchange: Exchange) -> dict[str, str]:
     return {}
 
 
-def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Exchange:
-    """Start the node, replay ``messages`` (CDR on the topics of ``INPUTS``) by their times, record, end the node.
+def _is_warm(exchange: Exchange) -> bool:
+    """Whether the node works and has run its model once; pictures that come before that only wait and age."""
+    told = diagnostics_of(exchange)
+    return told.get("state") == "active" and told.get("why no output") != "the model warms up"
+
+
+def replay_into_nodes(messages: Sequence[RawMessage], log: Path) -> Exchange:
+    """Start the nodes, replay ``messages`` (CDR on the topics of ``INPUTS``) by their times, record, end the nodes.
+
+    The perception node's output goes to ``log``, the grasp node's to ``grasps.log`` beside it.
 
     Returns the ``replay.Exchange``. ``set_environment`` must have been called.
 
     Raises:
-        DemoError: ROS 2 is missing, the node did not start or died.
+        DemoError: ROS 2 is missing, a node did not start or died.
     """
     from tqdm import tqdm
 
@@ -215,19 +179,24 @@ def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Exchange:
         from dkt_ros.replay import Replayer
     except ImportError as error:
         raise DemoError(f"ROS 2 is not here ({error}); `dkt doctor` says what to do") from error
-    with node_process(log) as node:
+    command, grasp_command = _commands()
+    grasp_log = log.with_name("grasps.log")
+    with running(command, log) as node, running(grasp_command, grasp_log) as planner:
 
         def watch(exchange: Exchange) -> None:
-            if node.poll() is not None:
-                raise DemoError(f"the node ended with status {node.returncode}{_tail(log)}")
+            for process, what, file in ((node, "the node", log), (planner, "the grasp node", grasp_log)):
+                if process.poll() is not None:
+                    raise DemoError(f"{what} ended with status {process.returncode}{tail(file)}")
             # It starts by itself before it tells anything, so what it tells then is final.
             if diagnostics_of(exchange).get("state") == "unconfigured":
-                raise DemoError(f"the node could not be configured{_tail(log)}")
+                raise DemoError(f"the node could not be configured{tail(log)}")
 
         with Replayer(kinds, OUTPUTS, watch) as replayer:
-            print("starting the node ...", file=sys.stderr)
+            print("starting the nodes ...", file=sys.stderr)
             if not replayer.wait_until_connected(START_S):
-                raise DemoError(f"the node was not ready after {START_S:.0f} s{_tail(log)}")
+                raise DemoError(f"the node was not ready after {START_S:.0f} s{tail(log)}")
+            if not replayer.wait_until(_is_warm, START_S):
+                raise DemoError(f"the model was not warm after {START_S:.0f} s{tail(log)}")
             pictures = sum(message.topic == topics.IMAGE for message in messages)
             with tqdm(total=pictures, unit="frame", desc="replay", disable=None) as bar:
                 replayer.play(messages, topics.IMAGE, bar.update)
@@ -236,9 +205,9 @@ def replay_into_node(messages: Sequence[RawMessage], log: Path) -> Exchange:
 
 
 def _record(path: Path, inputs: Sequence[RawMessage], exchange: Exchange) -> None:
-    """Everything of the bag and everything that came back, on the bag's time line, as one MCAP file."""
+    """Everything of the bag and what came back, ``HEAVY`` topics thinned, on the bag's time line, as one MCAP file."""
     start = inputs[0].time_ns - exchange.start_ns
-    outputs = [RawMessage(m.topic, m.type, m.time_ns + start, m.data) for m in exchange.received]
+    outputs = [RawMessage(m.topic, m.type, m.time_ns + start, m.data) for m in _thinned(exchange)]
     merged = sorted([*inputs, *outputs], key=lambda message: message.time_ns)
     folder = Path(tempfile.mkdtemp(prefix=".demo_", dir=path.parent))
     try:
@@ -252,6 +221,27 @@ def _record(path: Path, inputs: Sequence[RawMessage], exchange: Exchange) -> Non
         raise BagError(f"cannot write {path}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _thinned(exchange: Exchange) -> list[RawMessage]:
+    """What came back; of the ``HEAVY`` topics only the moments of one cloud a second."""
+    from dkt_ros.replay import header_stamp_ns
+
+    kept: list[int] = []
+    for stamp in sorted(exchange.arrivals(f"{NODE}/points")):
+        if not kept or stamp - kept[-1] >= HEAVY_PERIOD_NS:
+            kept.append(stamp)
+    return [m for m in exchange.received if m.topic not in HEAVY or header_stamp_ns(m.data) in kept]
+
+
+def _jaws(recording: Recording, exchange: Exchange) -> dict[int, NDArray[np.float64]]:
+    """Stamp of a frame -> jaws in the picture, the best one first; for frames that have one."""
+    cameras = {frame.stamp_ns: frame.intrinsics for frame in recording.frames}
+    jaws = {}
+    for stamp, grasps in demo_grasps.grasps_of(exchange).items():
+        if len(grasps) and (camera := cameras.get(stamp)) is not None:
+            jaws[stamp] = demo_grasps.drawn(grasps, camera)
+    return jaws
 
 
 def timing_of(exchange: Exchange) -> Timing:
@@ -275,15 +265,17 @@ def timing_of(exchange: Exchange) -> Timing:
     )
 
 
-def _report(recording: Recording, estimates: Sequence[Estimate], limits: Range, timing: Timing) -> Report:
+def _report(
+    recording: Recording,
+    estimates: Sequence[Estimate],
+    limits: Range,
+    timing: Timing,
+    planned: demo_grasps.GraspTiming,
+) -> Report:
     scores = evaluate(recording, estimates, limits)
-    details = {"timing": asdict(timing), "problems": [recording.problem] if recording.problem else []}
+    details = {
+        "timing": asdict(timing),
+        "grasps": asdict(planned),
+        "problems": [recording.problem] if recording.problem else [],
+    }
     return Report([scores], limits, "the node's default", command_line(), details)
-
-
-def _tail(log: Path) -> str:
-    """The end of the node's log, for an error message."""
-    if not log.exists():
-        return ""
-    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    return f"; the end of {log}:\n" + "\n".join(f"    {line}" for line in lines)

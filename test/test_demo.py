@@ -11,12 +11,14 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here: pip install -e '.[ros]', or source a ROS 2 install")
 
-from dkt_ros import demo
+from dkt_ros import demo, demo_grasps
 from dkt_ros.bags import Bag
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import write_sequence
+from dkt_ros.grasps import propose
 
 from . import rendered
+from .test_grasps import CAMERA, Shot
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,7 @@ def test_the_whole_demo(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         stamps: dict[str, set[int]] = {}
         for message in recording.messages():
             counts[message.topic] += 1
-            if "Array" not in message.type and "TF" not in message.type:
+            if message.type != "diagnostic_msgs/msg/DiagnosticArray" and "TF" not in message.type:
                 stamp = recording.decode(message).header.stamp
                 stamps.setdefault(message.topic, set()).add(stamp.sec * 10**9 + stamp.nanosec)
         assert recording.problem == ""
@@ -66,11 +68,26 @@ def test_the_whole_demo(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for topic in (topic for topic in demo.OUTPUTS if topic not in UNCOUNTED):
         assert counts[topic] == timing["answered"], topic
         assert stamps[topic] <= stamps[topics.IMAGE]
+    seen = stamps["/dkt_perception/points"]
+    assert 1 <= len(seen) <= 3 and all(stamps[topic] <= seen for topic in demo.HEAVY), "one moment a second of 2.1 s"
+    grasps = numbers["grasps"]
+    assert 1 <= grasps["clouds"] == counts[demo_grasps.DETAILS] == counts[demo_grasps.POSES]
+    assert f"grasps on 0 of {grasps['clouds']} clouds" in said, "the glass box is wider than the jaw"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-#: Rate-limited, or not one for each frame.
-UNCOUNTED = ("/diagnostics", "/dkt_perception/points")
+#: Rate-limited, thinned, or not one for each frame.
+UNCOUNTED = ("/diagnostics", *demo.HEAVY, *demo_grasps.OUTPUTS)
+
+
+def test_a_grasp_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import sys; print('no module named geometry_msgs'); sys.exit(4)"
+    monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr(demo, "GRASP_PROGRAM", (sys.executable, "-c", program))
+    with pytest.raises(
+        demo.DemoError, match=r"grasp node ended with status 4; the end of (.*)grasps\.log:\n.*geometry"
+    ):
+        demo.run_demo(bag, tmp_path)
 
 
 def test_a_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +131,16 @@ def test_the_bundled_bag_keeps_what_was_promised() -> None:
     seconds = (times[-1] - times[0]) * 1e-9
     assert seconds >= 8 and (len(times) - 1) / seconds >= 9.99
     assert (picture.width, picture.height) >= (320, 192)
+
+
+def test_the_jaws_in_the_picture_hold_the_thing() -> None:
+    shot = Shot(40.0).cylinder(0.1, 0.0, 0.02, 0.1).cylinder(-0.1, 0.0, 0.03, 0.08)
+    grasps = propose(*shot.cloud())
+    jaws = demo_grasps.drawn(grasps, CAMERA)
+    assert len(jaws) == 2 == len(set(grasps.thing)), "the best of each object"
+    body = (shot.pose[2, 3] + (shot.ray * shot.depth[..., None])[..., 2]) > 0.01
+    for jaw in jaws:
+        tips = jaw[:2, 1]
+        middle = tips.mean(0)
+        assert not any(body[round(v), round(u)] for u, v in tips), "the finger tips are beside it"
+        assert body[round(middle[1]), round(middle[0])], "between the finger tips there is an object"

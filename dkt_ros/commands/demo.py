@@ -1,11 +1,12 @@
-"""The whole thing over real ROS 2: the bundled bag in; depth, scores, a picture and a recording out.
+"""The whole thing over real ROS 2: the bundled bag in; depth, grasps, scores, a picture and a recording out.
 
 Example:
   dkt demo --out out
 
-Starts the lifecycle node in a process of its own, replays the bag into it at its recorded rate over DDS, records what
-the node publishes, and ends by itself. Writes demo.png (contact sheet), demo.mcap (inputs and outputs; for Foxglove
-and `ros2 bag play`) and demo.json (every number).
+Starts the lifecycle node and the example grasp node in processes of their own, replays the bag into the first at its
+recorded rate over DDS, records what both publish, and ends by itself. Writes demo.png (contact sheet, with the best
+grasp), demo.mcap (inputs and outputs; clouds, normals, disparity and confidence once a second; for Foxglove and
+`ros2 bag play`) and demo.json (every number).
 """
 
 from __future__ import annotations

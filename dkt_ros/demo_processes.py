@@ -1,0 +1,79 @@
+"""Nodes in processes of their own, for the demo: their environment, their end, their last words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+STOP_S = 15.0
+LOG_LINES = 30
+
+
+def set_environment(out: Path) -> None:
+    """Variables for this process and the node's: one private ROS domain on this host, logs in ``out``, large messages.
+
+    A ROS install's own choice of middleware stays; the wheels have Fast DDS only, whatever a shell has left behind.
+    """
+    variables = {
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOCALHOST_ONLY": "1",
+        "ROS_LOG_DIR": str((out / "ros_log").resolve()),
+    }
+    if "ROS_DISTRO" not in os.environ:
+        variables |= {"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp", "AMENT_PREFIX_PATH": sys.prefix}
+    profile = transport_profile()
+    if profile is not None:
+        variables["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
+        if _fast_dds_2():  # a newer one warns of this name, an older one knows no other
+            variables["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
+    os.environ.update(variables)
+
+
+def _fast_dds_2() -> bool:
+    """Whether this ROS 2 is Jazzy or older."""
+    if "ROS_DISTRO" in os.environ:
+        return os.environ["ROS_DISTRO"] in ("humble", "iron", "jazzy")
+    try:
+        return version("ros-rclpy").startswith("7.")
+    except PackageNotFoundError:
+        return False
+
+
+def transport_profile() -> Path | None:
+    """``fastdds_large.xml``: of this checkout or of this install; None if neither has it."""
+    places = (Path(__file__).parents[1] / "config", Path(sysconfig.get_path("data")) / "share/dkt_ros/config")
+    return next((place / "fastdds_large.xml" for place in places if (place / "fastdds_large.xml").exists()), None)
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A node in a process of its own, its output in ``log``; ended by SIGINT, then harder."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield process
+        finally:
+            for way in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if process.poll() is not None:
+                    break
+                process.send_signal(way)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def tail(log: Path) -> str:
+    """The end of the node's log, for an error message."""
+    if not log.exists():
+        return ""
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return f"; the end of {log}:\n" + "\n".join(f"    {line}" for line in lines)
