@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dkt_ros import messages
-from dkt_ros.bags import Bag, BagError
+from dkt_ros.bags import Bag, BagError, RawMessages
 from dkt_ros.frames import Frame, Intrinsics
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -106,7 +106,7 @@ def read_frames(
 
 
 def joined(
-    bag: Bag, primary: str, companions: Sequence[str], slop_s: float, skipped: Counter[str]
+    bag: RawMessages, primary: str, companions: Sequence[str], slop_s: float, skipped: Counter[str]
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Every message of ``primary`` with the message of each companion topic whose header stamp is nearest to its own,
     if within ``slop_s``."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -39,6 +39,16 @@ class RawMessage:
     type: str
     time_ns: int
     data: bytes
+
+
+class RawMessages(Protocol):
+    """Recorded messages, wherever they are kept; see ``Bag``."""
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """Those of these topics in order of recording."""
+
+    def decode(self, message: RawMessage) -> Any:
+        """As an object with the fields of its ROS type."""
 
 
 class Bag:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dkt_ros.frames import Float32, Frame, Intrinsics, UInt8
+from dkt_ros.frames import Float32, Frame, Intrinsics, Plane, UInt8
 from dkt_ros.messages import MessageError, resample_depth
 
 T = TypeVar("T")
 
 #: (reason, text) of something that went wrong; the reason is counted, the text names topic, value and remedy.
 Report = Callable[[str, str], None]
+
+#: The known plane in the optical frame of this name at this stamp, ns; None if nobody knows it (which it reports).
+PlaneOf = Callable[[str, int], Plane | None]
+
+#: Whether waiting longer cannot help ``PlaneOf`` with the same arguments.
+PlaneSettled = Callable[[str, int], bool]
 
 #: Pictures that may wait for companions; at 60 Hz more than half a second.
 LONGEST_QUEUE = 32
@@ -30,6 +36,13 @@ class Topics:
     camera_info: str = "camera_info"
     depth: str = "depth"
     mask: str = "mask"
+
+
+class Arrived(NamedTuple):
+    """A frame, and the monotonic time, seconds, at which its picture came."""
+
+    frame: Frame
+    arrived: float
 
 
 @dataclass(frozen=True)
@@ -71,17 +84,27 @@ class _Companion(Generic[T]):
 class FrameAssembler:
     """Pictures, depth, masks and cameras in, in any order; frames out, in the order of the pictures.
 
-    A picture waits up to ``patience_s`` for a camera of its size and for depth and mask within ``slop_ns`` (where those
-    are expected). Then it goes without depth (reported as "image without depth"), or without a camera is dropped. The
-    camera is the latest usable one, since drivers do not always stamp camera_info like the picture.
+    A picture waits up to ``patience_s`` for a camera of its size, for depth and mask within ``slop_ns`` (where those
+    are expected) and for its plane (the transforms of a moving camera may come later than its picture). Then it goes
+    without depth (reported as "image without depth"), or without a camera is dropped. The camera is the latest usable
+    one, since drivers do not always stamp camera_info like the picture.
 
     Args:
         report: called with what goes wrong but costs no frame.
         dropped: called once for every picture that is dropped.
         topics: names for the messages.
+        plane_of: asked once for each frame; None where no plane is known.
+        plane_settled: asked before that, again and again.
     """
 
-    def __init__(self, report: Report, dropped: Report, topics: Topics | None = None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        dropped: Report,
+        topics: Topics | None = None,
+        plane_of: PlaneOf | None = None,
+        plane_settled: PlaneSettled | None = None,
+    ) -> None:
         self.slop_ns = 20_000_000
         self.patience_s = 0.25
         self.depths: _Companion[tuple[Float32, str]] = _Companion()
@@ -89,6 +112,8 @@ class FrameAssembler:
         self.depth_camera: Intrinsics | None = None
         self._report, self._dropped = report, dropped
         self._topics = topics or Topics()
+        self._plane_of = plane_of
+        self._plane_settled = plane_settled or (lambda frame_id, stamp_ns: True)
         self._pictures: deque[_Picture] = deque()
         self._newest_stamp: int | None = None
         self._camera: Intrinsics | None = None
@@ -123,21 +148,20 @@ class FrameAssembler:
                 "overload", f"{self._topics.image}: over {LONGEST_QUEUE} pictures wait for depth or camera_info"
             )
 
-    def ready(self, now: float) -> list[Frame]:
+    def ready(self, now: float) -> list[Arrived]:
         """The frames that need not wait any longer, oldest first."""
         frames = []
         while self._pictures:
             picture = self._pictures[0]
             late = now - picture.arrived >= self.patience_s
             camera = self._camera_of(picture)
-            complete = self.depths.settled(picture.stamp_ns) and self.masks.settled(picture.stamp_ns)
-            if not late and (camera is None or not complete):
+            if not late and (camera is None or not self._complete(picture)):
                 break
             self._pictures.popleft()
             if camera is None:
                 self._dropped(*self._no_camera(picture))
             else:
-                frames.append(self._frame(picture, camera))
+                frames.append(Arrived(self._frame(picture, camera), picture.arrived))
         return frames
 
     def clear(self, reason: str) -> None:
@@ -148,6 +172,10 @@ class FrameAssembler:
         self._newest_stamp = None
         for companion in (self.depths, self.masks):
             companion.forget_after(-1)
+
+    def _complete(self, picture: _Picture) -> bool:
+        companions = self.depths.settled(picture.stamp_ns) and self.masks.settled(picture.stamp_ns)
+        return companions and self._plane_settled(picture.frame_id, picture.stamp_ns)
 
     def _camera_of(self, picture: _Picture) -> Intrinsics | None:
         camera = self._camera
@@ -175,7 +203,8 @@ class FrameAssembler:
             sizes = f"{mask.shape[1]}x{mask.shape[0]}, {self._topics.image} {picture.size[0]}x{picture.size[1]}"
             self._report("mask of another size", f"{self._topics.mask}: is {sizes}; publish it at the image's size")
             mask = None
-        return Frame(picture.stamp_ns, picture.frame_id, picture.rgb, camera, depth, mask)
+        plane = self._plane_of(picture.frame_id, picture.stamp_ns) if self._plane_of else None
+        return Frame(picture.stamp_ns, picture.frame_id, picture.rgb, camera, depth, mask, plane)
 
     def _depth_of(self, picture: _Picture, camera: Intrinsics) -> Float32 | None:
         found = self.depths.nearest(picture.stamp_ns, self.slop_ns)
@@ -186,17 +215,20 @@ class FrameAssembler:
                 self._report("image without depth", f"{text}; raise sync_slop or sync_wait, or check the driver")
             return None
         depth, frame_id = found
+        own = self.depth_camera
         if frame_id != picture.frame_id:
+            registered = depth.shape == picture.rgb.shape[:2] and (own is None or own == camera)
             text = f"{topic}: frame_id {frame_id!r}, but {self._topics.image} has {picture.frame_id!r}"
-            self._report(
-                "depth of another frame", f"{text}; depth must be registered to the image (align_depth.enable)"
-            )
+            used = "it is used, since size and camera are the image's" if registered else "it is left out"
+            remedy = "depth must be registered to the image (align_depth.enable)"
+            self._report("depth of another frame", f"{text}; {used}; {remedy}")
+            if not registered:
+                return None
         if not np.isfinite(depth).any():
             text = f"{topic}: not one valid pixel in {depth.shape[1]}x{depth.shape[0]}"
             self._report("depth all invalid", f"{text}; check range, exposure and that the sensor's emitter is on")
         if depth.shape == picture.rgb.shape[:2]:
             return depth
         height, width = depth.shape
-        own = self.depth_camera
         known = own is not None and (own.width, own.height) == (width, height)
         return resample_depth(depth, own if known else None, camera)

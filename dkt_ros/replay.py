@@ -50,6 +50,12 @@ def header_stamp_ns(cdr: bytes) -> int:
     return int(sec) * 10**9 + int(nanosec)
 
 
+def restamped(cdr: bytes, stamp_ns: int) -> bytes:
+    """A serialised message that begins with a header, with another stamp."""
+    order = "<" if cdr[1] & 1 else ">"
+    return cdr[:4] + struct.pack(f"{order}iI", *divmod(stamp_ns, 10**9)) + cdr[12:]
+
+
 class Replayer:
     """A ROS node that publishes recorded messages and keeps what comes back, serialised as it is.
 
@@ -97,16 +103,37 @@ class Replayer:
                 return True
         return False
 
-    def play(self, messages: Sequence[RawMessage], picture: str, progress: Callable[[], object]) -> None:
-        """Publish at the recorded rate; ``progress`` is called after each message on the topic ``picture``."""
+    def wait_until(self, ready: Callable[[Exchange], bool], seconds: float) -> bool:
+        """True once what was received so far fulfils ``ready``; False after ``seconds``."""
+        end = time.monotonic() + seconds
+        while not ready(self.exchange):
+            if time.monotonic() > end:
+                return False
+            self._spin(0.1)
+        return True
+
+    def play(
+        self, messages: Sequence[RawMessage], picture: str, progress: Callable[[], object], restamp: bool = False
+    ) -> None:
+        """Publish at the recorded rate; ``progress`` is called after each message on the topic ``picture``.
+
+        Args:
+            messages: ascending in time; each begins with a header.
+            picture: the topic whose messages are answered.
+            progress: see above.
+            restamp: give each message the wall time of its turn, as a live camera does; those recorded at one moment
+                get one stamp.
+        """
         first = messages[0].time_ns
         self.exchange.received.clear()  # diagnostics of a node that waits
-        self.exchange.start_ns = time.monotonic_ns()
+        self.exchange.start_ns, start_ns = time.monotonic_ns(), time.time_ns()
         for message in messages:
-            self._spin((self.exchange.start_ns + message.time_ns - first - time.monotonic_ns()) * 1e-9)
-            self._publishers[message.topic].publish(message.data)
+            since = message.time_ns - first
+            self._spin((self.exchange.start_ns + since - time.monotonic_ns()) * 1e-9)
+            data = restamped(message.data, start_ns + since) if restamp else message.data
+            self._publishers[message.topic].publish(data)
             if message.topic == picture:
-                self.exchange.sent.setdefault(header_stamp_ns(message.data), time.monotonic_ns())
+                self.exchange.sent.setdefault(header_stamp_ns(data), time.monotonic_ns())
                 progress()
 
     def drain(self, topic: str, quiet_s: float, longest_s: float) -> None:

@@ -1,9 +1,12 @@
-"""What is installed, which GPU, which ROS, what is missing and the command for it.
+"""What is installed and what is missing, or with --node why a running node gives no output.
 
-Example:
-  dkt doctor
+Examples:
+  dkt doctor                          packages, GPU, ROS: what is there, and the command for what is not
+  dkt doctor --node                   every dkt_perception node that can be heard: one line each, then its numbers
+  dkt doctor --node /left/dkt_perception --watch
 
-Ends with status 0 if `dkt demo` can run here, with 1 if something that it needs is missing.
+Ends with status 0 if `dkt demo` can run here, with 1 if something that it needs is missing. With --node: 0 if output
+flows, 1 if not, 2 if there is no such node.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from dkt_ros.commands import doctor_node
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,18 @@ WHEELS = 'pip install "ros-rclpy[fastrtps]" ros-sensor-msgs ros-std-srvs ros-dia
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``dkt doctor`` takes none."""
+    """The options of ``dkt doctor``."""
+    parser.add_argument(
+        "--node", nargs="?", const=doctor_node.ANY, metavar="NAME", help="ask this node, or without a name all of ours"
+    )
+    parser.add_argument("--wait", type=float, default=5.0, metavar="S", help="with --node: how long to wait for it")
+    parser.add_argument("--watch", action="store_true", help="with --node: go on, a line a second, until Ctrl-C")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the checks; 0 if nothing that the demo needs is missing."""
+    """Print the checks, 0 if nothing that the demo needs is missing; or what a node says, see ``doctor_node``."""
+    if arguments.node is not None:
+        return doctor_node.main(arguments.node, arguments.wait, arguments.watch)
     missing = 0
     for check in checks():
         mark = "ok     " if check.good else "MISSING" if check.needed else "absent "

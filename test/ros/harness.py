@@ -6,9 +6,11 @@ Nothing here sleeps for a fixed time: everything waits for a condition with a de
 from __future__ import annotations
 
 import array
+import gc
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import rclpy
@@ -23,7 +25,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
-import dkt_ros.node as node_module
+import dkt_ros.node_lifecycle as node_module
 from test.ros.engine import SensorEngine
 
 WIDTH, HEIGHT = 80, 60
@@ -100,6 +102,15 @@ class Spinning:
         while not self._stopping.is_set():
             self.executor.spin_once(timeout_sec=0.05)
 
+    def call(self, function):
+        """What the function returns when the executor's thread calls it. Transitions belong there: what they destroy
+        under a waiting executor makes it raise."""
+        if threading.current_thread() is self._thread:
+            return function()
+        task = self.executor.create_task(function)
+        until(task.done, f"the executor has called {function}", 60.0)
+        return task.result()
+
     def stop(self, node) -> None:
         self._stopping.set()
         self._thread.join(10)
@@ -133,8 +144,11 @@ class Robot:
 
     def remove_readers(self) -> None:
         for reader in self._readers.values():
-            self.node.destroy_subscription(reader)
+            self._spinning.call(partial(self.node.destroy_subscription, reader))
         self._readers.clear()
+
+    def remove_publisher(self, name: str) -> None:
+        self._spinning.call(partial(self.node.destroy_publisher, self.publishers.pop(name)))
 
     def close(self) -> None:
         self._spinning.stop(self.node)
@@ -244,17 +258,22 @@ class NodeUnderTest:
     def __init__(self, engine=None, loader=None, **parameters) -> None:
         self.engine = engine or SensorEngine()
         self.log: list[str] = []
-        # a queue for the bursts in which tests send
-        own = {"clip_length": 5, "overlap": 1, "queue": 4, "sync_wait": 2.0, "cloud.max_rate": 0.0}
+        # A queue for the bursts in which tests send, and clips that wait until they are full.
+        own = {"clip_length": 5, "overlap": 1, "queue": 4, "max_age": 0.0, "warm_up": False}
+        own |= {"sync_wait": 2.0, "cloud.max_rate": 0.0, "diagnostics_period": 0.1}
         parameters = {**own, **parameters}
         self._spinning = Spinning()
-        node_module.DIAGNOSTICS_PERIOD, node_module.RECHECK_PERIOD = 0.1, 0.1
+        node_module.RECHECK_PERIOD = 0.1
         self.node = node_module.PerceptionNode(
             loader or (lambda name, options=None: self.engine),
             context=self._spinning.context,
             parameter_overrides=[Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()],
         )
+        for name in ("start", *(f"trigger_{each}" for each in ("configure", "activate", "deactivate", "cleanup"))):
+            setattr(self.node, name, partial(self._spinning.call, getattr(self.node, name)))
         self._spinning.start(self.node)
 
     def close(self) -> None:
         self._spinning.stop(self.node)
+        del self.node
+        gc.collect()  # its DDS participant goes with it; discovery on one host stops at 32 of them

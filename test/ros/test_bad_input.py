@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import CameraInfo
 
 from test.ros.harness import HEIGHT, WIDTH, table
 from test.ros.readers import read_image
@@ -29,10 +30,10 @@ def test_wrong_encoding(world):
     robot, _ = world()
     for index in range(3):
         robot.send_info(100 * index)
-        robot.send_pixels("image", 100 * index, np.zeros((HEIGHT, WIDTH), np.uint8), "bayer_rggb8")
-    fault(robot, "bad encoding", 3, "/image", "'bayer_rggb8'", "apt install ros-$ROS_DISTRO-cv-bridge")
+        robot.send_pixels("image", 100 * index, np.zeros((HEIGHT, WIDTH), np.uint8), "nv21")
+    fault(robot, "bad encoding", 3, "/image", "'nv21'", "apt install ros-$ROS_DISTRO-cv-bridge")
     assert robot.diagnosis()["drops/bad encoding"] == "3"
-    assert "'bayer_rggb8'" in robot.diagnosis()["why no output"] and robot.diagnosis()["level"] == 2
+    assert "'nv21'" in robot.diagnosis()["why no output"] and robot.diagnosis()["level"] == 2
     recovers(robot, 10)
 
 
@@ -168,3 +169,15 @@ def test_the_same_fault_is_logged_once_and_counted_every_time(world, capfd):
         robot.send_image(100 * index, encoding="32FC1")
     robot.diagnosed("drops/bad encoding", "10")
     assert capfd.readouterr().err.count("encoding '32FC1' is depth, not colour") == 1
+
+
+def test_a_distorted_camera_is_said_once_and_not_stopped(world):
+    robot, _ = world()
+    for index in range(5):
+        bent = CameraInfo(header=robot.header(100 * index), width=WIDTH, height=HEIGHT, d=[0.1, -0.2, 0.0, 0.0, 0.0])
+        bent.k = [70.0, 0.0, (WIDTH - 1) / 2, 0.0, 70.0, (HEIGHT - 1) / 2, 0.0, 0.0, 1.0]
+        robot.publishers["camera_info"].publish(bent)
+        robot.send_depth(100 * index)
+        robot.send_image(100 * index)
+    robot.expect("depth/image", 300)
+    fault(robot, "image not rectified", 1, "/camera_info", "D = [0.1, -0.2, 0, 0, 0]", "image_rect")

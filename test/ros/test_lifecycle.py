@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.lifecycle import TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
+from dkt_ros import node_pipeline
 from test.ros.harness import until
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
@@ -69,7 +71,7 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_remedy_and_can_be_repaired
     [
         ({"clip_length": 21}, "engine 'sensor' accepts 1, 5, 9"),
         ({"clip_length": 5, "overlap": 5}, "overlap 5"),
-        ({"trust__min_depth": 5.0, "trust__max_depth": 1.0}, "min_depth 5.0, max_depth 1.0"),
+        ({"trust__min_depth": 5.0, "trust__max_depth": 1.0}, "trust.min_depth = 5 and trust.max_depth = 1"),
     ],
 )
 def test_settings_that_do_not_go_together_fail_at_configure(world, parameters, text, capfd):
@@ -99,8 +101,55 @@ def test_every_parameter_is_described(world):
     for declared in DECLARED:
         descriptor = under_test.node.describe_parameter(declared.name)
         assert descriptor.description
+        assert descriptor.read_only == (declared.when == "start")
         number = isinstance(declared.default, (int, float)) and not isinstance(declared.default, bool)
         assert bool(descriptor.integer_range or descriptor.floating_point_range) == number
+
+
+def test_an_activation_that_fails_halfway_leaves_nothing_behind(world, monkeypatch):
+    robot, under_test = world(active=False)
+    node = under_test.node
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
+    def no_thread(*_):
+        raise OSError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node_pipeline, "Worker", no_thread)
+        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    line = robot.diagnosed("why no output", lambda line: "cannot be activated" in line)
+    assert "OSError: can't start new thread" in line and robot.diagnosis()["state"] == "inactive"
+    assert "/image" not in [each.topic_name for each in node.subscriptions]
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert [each.topic_name for each in node.subscriptions].count("/image") == 1
+    robot.diagnosed("why no output", lambda line: "cannot be activated" not in line)
+
+
+def test_a_transition_that_raises_is_told(world, monkeypatch):
+    robot, under_test = world()
+
+    def failing(*_):
+        raise KeyError("an error of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(under_test.node._pipeline, "abandon", failing, raising=True)
+        patch.setattr(node_pipeline.Pipeline, "busy", property(lambda pipeline: False))
+        under_test.node.trigger_deactivate()
+        line = robot.diagnosed("why no output", lambda line: "a transition failed" in line)
+    assert line.startswith("the node is unconfigured")
+    assert "KeyError: 'an error of ours'" in robot.diagnosis()["last fault"]
+    assert under_test.node.start()
+    robot.diagnosed("state", "active")
+
+
+def test_what_was_set_while_parameters_did_not_go_together_is_in_force_once_they_do(world):
+    robot, under_test = world(active=False)
+    assert robot.set_parameter("workspace.min", [2.0, 2.0, 2.0]).successful  # above workspace.max
+    assert robot.set_parameter("diagnostics_period", 0.25).successful
+    assert under_test.node.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert robot.set_parameter("workspace.max", [3.0, 3.0, 3.0]).successful
+    assert under_test.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert under_test.node._diagnostics_timer.timer_period_ns == 250_000_000
 
 
 def test_reset_is_refused_where_there_is_nothing_to_reset(world):

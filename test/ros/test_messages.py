@@ -137,7 +137,7 @@ def test_wrong_encodings_name_the_topic_the_value_and_the_remedy():
     refusal(lambda: messages.decode_depth(stored.compressed(b""), "/cam/depth"), "/cam/depth", "16UC1", "'jpeg'")
 
 
-def test_bayer_without_cv_bridge_names_the_package(monkeypatch):
+def test_other_encodings_without_cv_bridge_name_the_package(monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -147,20 +147,20 @@ def test_bayer_without_cv_bridge_names_the_package(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    message = stored.image(GREY, "bayer_rggb8")
-    error = refusal(lambda: messages.decode_rgb(message), "'bayer_rggb8'", "cv_bridge is not installed", "apt install")
+    message = stored.image(GREY, "nv21")
+    error = refusal(lambda: messages.decode_rgb(message), "'nv21'", "cv_bridge is not installed", "apt install")
     assert error.reason == "bad encoding"
 
 
-def test_bayer_goes_to_cv_bridge_where_it_is_installed(monkeypatch):
+def test_other_encodings_go_to_cv_bridge_where_it_is_installed(monkeypatch):
     class CvBridge:
         def imgmsg_to_cv2(self, message, desired_encoding):
-            assert (message.encoding, desired_encoding) == ("bayer_rggb8", "rgb8")
+            assert (message.encoding, desired_encoding) == ("nv21", "rgb8")
             return RGB
 
     monkeypatch.setitem(sys.modules, "cv_bridge", type(sys)("cv_bridge"))
     sys.modules["cv_bridge"].CvBridge = CvBridge
-    np.testing.assert_array_equal(messages.decode_rgb(stored.image(GREY, "bayer_rggb8")), RGB)
+    np.testing.assert_array_equal(messages.decode_rgb(stored.image(GREY, "nv21")), RGB)
 
 
 def test_impossible_sizes_and_steps_and_missing_bytes_are_refused():

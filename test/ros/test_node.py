@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -49,8 +50,9 @@ def test_outputs_hold_what_they_promise(world):
 
 def test_diagnostics_count_everything(world):
     robot, _ = world()
+    now = round(time.time() * 1e3)
     for index in range(7):
-        robot.send_moment(100 * index)
+        robot.send_moment(now + 10 * index)
     robot.diagnosed("estimates published", "5")
     diagnosis = robot.diagnosis()
     assert (diagnosis["images received"], diagnosis["waiting"], diagnosis["drops"]) == ("7", "2", "0")
@@ -59,7 +61,7 @@ def test_diagnostics_count_everything(world):
     assert (diagnosis["model"], diagnosis["device"], diagnosis["state"]) == ("sensor", "cpu", "active")
     assert float(diagnosis["memory (MB)"]) > 10
     assert 0 <= float(diagnosis["latency (s)"]) < 10
-    assert float(diagnosis["age (s)"]) > 1e9  # stamps of this test are near 1970
+    assert -1 < float(diagnosis["age (s)"]) < 60
     assert {"rate in (Hz)", "rate out (Hz)", "fit/residual (1/m)", "seconds/engine", "input/depth"} <= set(diagnosis)
     assert diagnosis["why no output"] == "" and diagnosis["level"] == 0
 

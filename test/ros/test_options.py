@@ -30,10 +30,10 @@ def test_an_option_that_nobody_set_is_the_engine_s_choice(world):
 
 
 def test_every_option_of_an_engine_is_a_parameter(world):
-    options = {"profile": "reference", "steps": 3, "mode": "streaming", "device": "cpu", "precision": "float32"}
+    options = {"profile": "reference", "steps": 3, "device": "cpu", "precision": "float32"}
     options |= {"threads": 1, "vae": "tiny", "compiled": True, "stitching": "eval", "normals_axes": "+x-y-z"}
     name, got = given(world, engine="dkt", weights="models/dkt", **options)
-    assert (name, got) == ("dkt", EngineOptions(weights=Path("models/dkt"), **options))
+    assert (name, got) == ("dkt", EngineOptions(weights=Path("models/dkt"), mode="streaming", **options))
 
 
 def test_what_training_wrote_comes_after_its_base(world):
@@ -58,7 +58,8 @@ def test_the_engine_s_own_clip_is_the_default(world):
     engine.card = replace(engine.card, clip_lengths=(5, 13), clip_length=13, overlap=5)
     _, under_test = world(node={"engine": engine, "clip_length": 0, "overlap": 0}, active=False)
     assert under_test.node.start()
-    assert (under_test.node._buffer.length, under_test.node._buffer.overlap) == (13, 5)
+    buffer = under_test.node._pipeline.buffer
+    assert (buffer.length, buffer.overlap) == (13, 5)
 
 
 def test_a_word_that_is_no_choice_is_refused_with_the_choices(world):
@@ -82,9 +83,9 @@ def test_missing_weights_fail_at_configure_with_the_path_or_the_option_in_the_lo
 def test_an_engine_of_whole_recordings_is_refused_with_the_remedy(world, capfd):
     engine = SensorEngine()
     engine.card = replace(engine.card, whole_video=True)
-    _, under_test = world(node={"engine": engine, "mode": "windowed"}, active=False)
+    _, under_test = world(node={"engine": engine}, active=False)
     assert not under_test.node.start()
-    assert "mode 'windowed': wants whole recordings; set mode: streaming" in capfd.readouterr().err
+    assert "engine 'nano' wants whole recordings" in capfd.readouterr().err
 
 
 def test_a_full_gpu_is_told_once_and_the_stream_goes_on(world, capfd):
@@ -108,3 +109,5 @@ def test_help_names_every_parameter_and_starts_nothing(capsys):
     node.main(["--help"])
     said = capsys.readouterr().out
     assert all(f"  {each.name} " in said for each in node_parameters.DECLARED)
+    assert "one of nano, dkt, dvd" in said and "[1.0; 0 .. 60]" in said
+    assert "image/compressed, camera_info" in said and "write 5.0" in said

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from lifecycle_msgs.srv import GetState
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image
 
 from test.ros.harness import Robot, table, until
+from test.ros.processes import Processes
 from test.ros.readers import read_image
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIDENCE = "/dkt_perception/confidence"
 
 
 @pytest.fixture
 def start():
     """``start(module, *ros arguments)``: a node in a process of its own; killed afterwards if it has not ended."""
-    processes = []
-
-    def run(module: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", module, "--ros-args", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        processes.append(process)
-        return process
-
-    yield run
-    for process in processes:
-        process.kill()
-        print(process.communicate()[0])  # pytest shows it if the test failed
+    processes = Processes()
+    yield processes.start
+    processes.close()
 
 
 @pytest.fixture
@@ -48,9 +34,11 @@ def robot():
 
 def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_path):
     parameters = tmp_path / "parameters.yaml"
-    values = "{clip_length: 5, overlap: 1, queue: 8, autostart: true}"  # a queue for the burst below
+    values = "{clip_length: 5, overlap: 1, queue: 8, max_age: 0.0, autostart: true}"  # for the burst below
     parameters.write_text(f"/**/dkt_perception:\n  ros__parameters: {values}\n")
-    process = start("test.ros.node_process", "--params-file", str(parameters), "-r", "image:=camera/image")
+    override = f"qos_overrides.{CONFIDENCE}.publisher.durability:=transient_local"
+    arguments = ("--params-file", str(parameters), "-r", "image:=camera/image", "-p", override)
+    process = start("test.ros.node_process", *arguments)
     robot.publishers["image"] = robot.node.create_publisher(Image, "camera/image", 20)
     robot.wait_connected()
     for index in range(9):
@@ -58,6 +46,8 @@ def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_p
     message = robot.expect("depth/image", 800)
     np.testing.assert_allclose(read_image(message), table(), rtol=0.01)
     assert robot.stamps() == [100 * index for index in range(9)]
+    (offered,) = robot.node.get_publishers_info_by_topic(CONFIDENCE)
+    assert offered.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 0, output
