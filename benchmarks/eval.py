@@ -17,7 +17,10 @@ from dkt_ros.commands import CommandError
 from dkt_ros.commands.eval import evaluate_all
 from dkt_ros.commands.run import add_engine_arguments, make_perception
 from dkt_ros.demo import BUNDLED_BAG
+from dkt_ros.evaluation.datasets import open_dataset
+from dkt_ros.evaluation.layout import DatasetError
 from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.recordings import RecordingError
 from dkt_ros.evaluation.report import Report
 from dkt_ros.files import written_whole
 
@@ -58,8 +61,10 @@ def main() -> int:
     for title, path in (("held-out renders", arguments.data), ("bundled bag", BUNDLED_BAG)):
         name = title.replace(" ", "_")
         try:
-            report = evaluate_all(path, make_perception(arguments), limits, arguments.out / f"eval_{name}")
-        except CommandError as error:
+            report = evaluate_all(
+                open_dataset(path), make_perception(arguments), limits, arguments.out / f"eval_{name}"
+            )
+        except (CommandError, DatasetError, RecordingError) as error:
             parser.exit(1, f"{title}: {error}\n")
         report.write_json(arguments.out / f"eval_{name}.json")
         text = section(title, report)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from dkt_ros.commands.run import add_engine_arguments, make_perception
-from dkt_ros.evaluation.cleargrasp import find_pairs, load_pair
+from dkt_ros.evaluation.datasets import open_dataset
 from dkt_ros.evaluation.evaluate import Recording, evaluate
 from dkt_ros.evaluation.pictures import contact_sheet
 from dkt_ros.evaluation.protocols import Range, Reference
@@ -72,7 +72,7 @@ def main() -> None:
     limits = Range()
     pairs = arguments.samples / "cleargrasp"
     videos = []
-    for recording in [smaller(load_pair(pairs, name)) for name in find_pairs(pairs)]:
+    for recording in [smaller(source.load()) for source in open_dataset(pairs).sources]:
         estimates = list(perception.run(recording.frames))
         videos.append(evaluate(recording, estimates, limits))
         contact_sheet(recording, estimates, arguments.out / f"{recording.name}.png", limits, title=recording.name)
