@@ -19,7 +19,7 @@ OUT ?= out
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint eval bench bench-engines render-env heldout unseen clean
+.PHONY: help venv demo test lint eval bench soak bench-engines bench-transport render-env heldout unseen clean
 
 help:  ## this list
 	@echo 'make TARGET'
@@ -53,11 +53,17 @@ eval: venv  ## score the held-out renders (DATA=folder) and the bundled bag; wri
 	$(BIN)/python -m benchmarks.eval $(DATA) --out $(OUT)
 
 bench: venv  ## what the path around the model costs per frame, and the node's frame rate
-	$(BIN)/python -m benchmarks.around_model
-	$(BIN)/python -m benchmarks.node --out $(OUT)
+	$(BIN)/python -m benchmarks.node
+	$(BIN)/python -m benchmarks.rates --out $(OUT)
+
+soak: venv  ## 10,000 frames through the node with mishaps, is its memory flat (about 20 minutes on two cores)
+	$(BIN)/python -m benchmarks.soak --out $(OUT)
 
 bench-engines: venv  ## the published models' stages, ours beside a plain diffusers pipeline, on this machine
 	$(BIN)/python -m benchmarks.engines --out $(OUT)
+
+bench-transport: venv  ## delivery of large messages between two processes, Fast DDS's default transport beside ours
+	$(BIN)/python -m benchmarks.transport
 
 render-env:  ## the generator's own environment in .venv-render: Blender as a Python module (bpy, Python 3.11)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "bpy 4.5 needs Python 3.11: make render-env PYTHON=python3.11")'

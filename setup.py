@@ -68,9 +68,10 @@ setup(
             "ros-std-srvs",
             "ros-diagnostic-msgs",
             "ros-geometry-msgs",
+            "ros-visualization-msgs",  # ~/markers of the grasp node
         ],
         "view": ["open3d"],
-        "eval": ["OpenEXR"],  # ClearGrasp's depth; OpenCV 5's wheels cannot read EXR
+        "eval": ["OpenEXR", "scipy"],  # EXR, which OpenCV 5's wheels cannot read, and ClearPose's MATLAB files
         # The text encoder that makes a prompt's embedding once, and DepthLab's image encoder and linear fill.
         "models": ["transformers>=5,<6", "sentencepiece", "scipy"],
         # The user's own meshes for the renderer, and the vision-language model that says what they are made of.
@@ -83,6 +84,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"perception_node = {NAME}.node:main",
+            f"antipodal_grasp_node = {NAME}.grasp_node:main",
             f"dkt = {NAME}.cli:main",
         ],
     },

@@ -232,8 +232,13 @@ def test_an_option_that_the_engine_does_not_have_is_one_line(bag: Path, tmp_path
     assert cli.main(["run", str(bag), "--out", str(tmp_path / "out"), "--steps", "5"]) == 1
     said = capsys.readouterr().err
     assert said == "dkt run: steps = 5: engine 'nano' has no such choice; leave it out\n"
-    assert cli.main(["run", str(bag), "--out", str(tmp_path / "out"), "--weights", "my.safetensors"]) == 1
-    assert "for a file that training wrote: --engine completion (or dkt, dvd)" in capsys.readouterr().err
+    weights = tmp_path / "my.safetensors"
+    run = ["run", str(bag), "--out", str(tmp_path / "out"), "--weights", str(weights)]
+    assert cli.main(run) == 1
+    assert capsys.readouterr().err == f"dkt run: {weights}: no such weight file or folder\n"
+    weights.touch()
+    assert cli.main(run) == 1
+    assert "for a file that training wrote, choose engine completion (or dkt, dvd)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
