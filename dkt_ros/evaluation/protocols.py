@@ -171,6 +171,8 @@ class Scorer:
         regions: the sets of pixels that are scored, by name: "all", "transparent", "opaque" and, with a sensor, the
             part of the last two where it returned something: "transparent_seen", "opaque_seen".
         pixels: how many valid pixels each region has.
+        by_frame: of every method that was scored, "C" (if it has metres) and "A" (if the fit was accepted): of every
+            region, (REL, coverage) of each frame, as ``DepthTally.by_frame``.
     """
 
     #: Cells: transparent or not, seen by the sensor or not.
@@ -188,6 +190,7 @@ class Scorer:
             self._read(index)
         counts = np.diff(np.array(self._bounds, np.int64).reshape(-1, 5), axis=1).sum(0)
         self.pixels = {name: int(counts[list(cells)].sum()) for name, cells in self.regions.items()}
+        self.by_frame: dict[str, dict[str, dict[str, list[tuple[float | None, float | None]]]]] = {}
 
     def score(self, answer: Answer) -> dict[str, Any]:
         """Plain values, ready for JSON.
@@ -210,8 +213,10 @@ class Scorer:
             if depth is not None:
                 metric.add(depth, truth, bounds)
             fit.add(_disparity(answer, index, order, depth), truth)
+        self.by_frame[answer.method] = {}
         if answer.depth is not None:
             result["C"] = {name: metric.leaf(name) for name in self.regions}
+            self.by_frame[answer.method]["C"] = metric.by_frame
         if answer.depth is not None or answer.disparity is not None:
             self._aligned(answer, fit.result(), result)
         if answer.normals is not None and self._reference.normals is not None:
@@ -233,6 +238,8 @@ class Scorer:
             leaf["flag"] = leaf["flag"] and (alignment.flag or leaf["flag"])
             leaf["rmse_capped_m"] = tally.capped_rmse_m(region)
             result[protocol] = {"alignment": asdict(alignment), region: leaf}
+        if not alignment.flag:
+            self.by_frame[answer.method]["A"] = tally.by_frame
 
     def _normals(self, predicted: Pictures, reference: Pictures) -> dict[str, Any]:
         regions = {name: self.regions[name] for name in ("all", "transparent", "opaque")}

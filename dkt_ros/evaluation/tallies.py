@@ -43,6 +43,10 @@ class DepthTally:
     Args:
         regions: name -> the cells it is made of.
         far_m: also the RMSE of a prediction that is held at or below this; None: not.
+
+    Attributes:
+        by_frame: of every region, (REL, coverage) of each frame: (None, None) where the region has no reference pixel,
+            (None, 0.0) where it has no prediction.
     """
 
     def __init__(self, regions: Regions, far_m: float | None = None) -> None:
@@ -52,6 +56,7 @@ class DepthTally:
         self._histogram = _Histogram(cells, _OCTAVES << (23 - _SHIFT))
         #: of every region: how many frames could be scored, and the sums of their REL, RMSE and MAE
         self._frames: dict[str, NDArray[np.float64]] = {name: np.zeros(4) for name in self._regions}
+        self.by_frame: dict[str, list[tuple[float | None, float | None]]] = {name: [] for name in self._regions}
 
     def add(self, predicted: Float32, reference: Float32, bounds: Sequence[int]) -> None:
         """One frame.
@@ -74,9 +79,12 @@ class DepthTally:
         self._sums += frame
         for name, cells in self._regions.items():
             sums = frame[cells].sum(0)
+            rel = None
             if sums[_PIXELS]:
-                rel, square, absolute = sums[[_REL, _SQUARE, _ABS]] / sums[_PIXELS]
+                rel, square, absolute = (sums[[_REL, _SQUARE, _ABS]] / sums[_PIXELS]).tolist()
                 self._frames[name] += (1, rel, np.sqrt(square), absolute)
+            coverage = float(sums[_PIXELS] / sums[_ASKED]) if sums[_ASKED] else None
+            self.by_frame[name].append((rel, coverage))
 
     def _add_part(self, cell: int, sums: NDArray[np.float64], p: Float32, g: Float32) -> None:
         with np.errstate(invalid="ignore"):

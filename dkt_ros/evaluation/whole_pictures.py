@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def score_whole_pictures(
     frames: Sequence[Frame],
     reference: Reference,
     limits: Range,
-    starts: Collection[int] = (),
+    starts: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """method -> {"temporal": {"A", "C"}, "boundaries": {"depth_pro"}, "clouds": {"objects"}}, plain values.
 
@@ -41,10 +42,10 @@ def score_whole_pictures(
         answers: of the methods.
         alignments: by method, as protocol A fitted them.
         frames, reference: of the video; only the frames' intrinsics are read.
-        starts: numbers of the frames that begin a clip (``temporal.clip_starts``).
+        starts: by method, numbers of the frames that begin a clip (``temporal.clip_starts``).
     """
     no_clouds = chamfer.unavailable()
-    running = [_Running(answer, alignments.get(answer.method), starts) for answer in answers]
+    running = [_Running(answer, alignments.get(answer.method), starts.get(answer.method, ())) for answer in answers]
     before: temporal.Moment | None = None
     for index in range(len(reference.depth)):
         depth, intrinsics = reference.depth[index], frames[index].intrinsics
