@@ -12,6 +12,7 @@ from typing import Any
 from dkt_ros.bags import STORAGE_SUFFIXES
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.layout import DatasetError, Layout, Selection, folders, recognise
+from dkt_ros.evaluation.layouts_ordinary import BONN, KITTI, SCANNET, SINTEL
 from dkt_ros.evaluation.layouts_pictures import CLEARGRASP, CLEARGRASP_RENDERS, DREDS, TRANSCG
 from dkt_ros.evaluation.layouts_videos import CLEARPOSE, STD
 from dkt_ros.evaluation.protocols import Range
@@ -19,7 +20,7 @@ from dkt_ros.evaluation.reading import load_shot
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
 from dkt_ros.training.sequences import sequence_files, stored_seed
 
-LAYOUTS = (CLEARPOSE, STD, DREDS, CLEARGRASP, CLEARGRASP_RENDERS, TRANSCG)
+LAYOUTS = (CLEARPOSE, STD, DREDS, CLEARGRASP, CLEARGRASP_RENDERS, TRANSCG, KITTI, SCANNET, BONN, SINTEL)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _of_layout(root: Path, layout: Layout, selection: Selection) -> Dataset:
         other.name: place
         for place, names in folders(root)
         for other in LAYOUTS
-        if other is not layout and any(name.endswith(other.marks) for name in names)
+        if other is not layout and other.knows(place, names)
     }
     if others:
         also = ", ".join(f"{name} ({place})" for name, place in others.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,7 @@ class Layout:
         cameras: names; empty if there is nothing to choose.
         limits: ground truth that is scored, metres.
         words: the published protocol and what is not known about it.
+        pattern: finds paths of files that only this set has, where no ending tells (a regular expression); "" for none.
     """
 
     name: str
@@ -99,6 +101,13 @@ class Layout:
     cameras: tuple[str, ...]
     limits: Range
     words: str
+    pattern: str = ""
+
+    def knows(self, place: Path, names: Sequence[str]) -> bool:
+        """Whether one of the files of a folder is a sign of this set."""
+        if self.marks and any(name.endswith(self.marks) for name in names):
+            return True
+        return bool(self.pattern) and any(re.search(self.pattern, f"{place.as_posix()}/{name}") for name in names)
 
 
 def recognise(root: Path, layouts: Sequence[Layout]) -> Layout | None:
@@ -108,9 +117,9 @@ def recognise(root: Path, layouts: Sequence[Layout]) -> Layout | None:
         DatasetError: too many files without any sign.
     """
     seen = 0
-    for _, names in folders(root):
+    for place, names in folders(root):
         for layout in layouts:
-            if any(name.endswith(layout.marks) for name in names):
+            if layout.knows(place, names):
                 return layout
         seen += len(names)
         if seen > _LOOKED_AT:

@@ -187,3 +187,61 @@ def transcg(root: Path, scenes: Sequence[int] = (5, 12), listed: Sequence[int] =
         (folder.parent / "metadata.json").write_text(json.dumps(record | {"L515_valid_perspective_list": [0]}))
     (root / "metadata.json").write_text(json.dumps({"total_scenes": 130, "train": [1], "test": list(listed)}))
     return root
+
+
+def kitti(root: Path, drive: str = "2011_09_26_drive_0002_sync", part: str = "val") -> Path:
+    """Pictures of 1242x375, truth of frames 5 and 6: 10 m, but 0 in row 300 and in every odd column."""
+    date = drive[:10]
+    truth = np.full((375, 1242), 2560, np.uint16)
+    truth[300], truth[:, 1::2] = 0, 0
+    for number in range(7):
+        picture(root / f"raw/{date}/{drive}/image_02/data/{number:010d}.png", colours(number, (375, 1242)))
+    for number in (5, 6):
+        picture(root / f"depth/{part}/{drive}/proj_depth/groundtruth/image_02/{number:010d}.png", truth)
+    return root
+
+
+def scannet(root: Path, scene: str = "scene0707_00", end: str = ".npz", poses: bool = True) -> Path:
+    """Colours twice as fine as the truth; frames 0, 9, 10; 0 in row 0; the pose of frame 9 is not finite."""
+    truth = np.rint(1000 * roof()[0]).astype(np.uint16)
+    truth[0] = 0
+    folder = root / scene
+    for number in (0, 9, 10):
+        picture(folder / f"color/{number}.jpg", colours(number, (2 * H, 2 * W)))
+        if end == ".npz":
+            (folder / "depth").mkdir(exist_ok=True)
+            np.savez(folder / f"depth/{number}.npz", truth)
+        else:
+            picture(folder / f"depth/{number}{end}", truth)
+        if poses:
+            (folder / "pose").mkdir(exist_ok=True)
+            pose = np.full((4, 4), -np.inf) if number == 9 else np.eye(4)
+            pose[0, 3] += number
+            np.savetxt(folder / f"pose/{number}.txt", pose)
+    if poses:
+        (folder / "intrinsic").mkdir(exist_ok=True)
+        np.savetxt(folder / "intrinsic/intrinsic_depth.txt", np.diag([FOCAL, FOCAL, 1, 1]) + np.eye(4, k=2) * 20)
+    return root
+
+
+def bonn(root: Path, recording: str = "rgbd_bonn_balloon") -> Path:
+    """Four pictures; the truth of the second is 30 ms off, that of the others 10; 0 in row 0."""
+    truth = np.rint(5000 * roof()[0]).astype(np.uint16)
+    truth[0] = 0
+    for number, late in enumerate((0.01, 0.03, -0.01, 0.01)):
+        picture(root / recording / f"rgb/{1548266480 + number / 10:.5f}.png", colours(number))
+        picture(root / recording / f"depth/{1548266480 + number / 10 + late:.5f}.png", truth)
+    return root
+
+
+def sintel(root: Path, film: str = "alley_1") -> Path:
+    """Frames 1 and 2 of 1024x436 in both passes; depth is the column's number in metres, plus one."""
+    depth = np.tile(np.arange(1, 1025, dtype="<f4"), (436, 1))
+    for number in (1, 2):
+        for part in ("final", "clean"):
+            picture(root / f"training/{part}/{film}/frame_{number:04d}.png", colours(number, (436, 1024)))
+        file = root / f"training/depth/{film}/frame_{number:04d}.dpt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        header = np.array([202021.25], "<f4").tobytes() + np.array([1024, 436], "<i4").tobytes()
+        file.write_bytes(header + depth.tobytes())
+    return root

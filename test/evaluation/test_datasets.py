@@ -310,6 +310,10 @@ BUILDERS = {
     "ClearGrasp": trees.cleargrasp,
     "ClearGrasp (renders)": tiny_sets.cleargrasp,
     "TransCG": trees.transcg,
+    "KITTI": trees.kitti,
+    "ScanNet": trees.scannet,
+    "Bonn": trees.bonn,
+    "Sintel": trees.sintel,
 }
 
 
