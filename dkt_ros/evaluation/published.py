@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.evaluation.metrics import Mask
-from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, align_disparity, aligned_depth
-from dkt_ros.evaluation.videos import whole
+from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, RunningFit, aligned_depth
+from dkt_ros.evaluation.videos import Made, Pictures
 from dkt_ros.frames import Float32, UInt8
 
 #: Written beside the numbers.
@@ -78,26 +78,31 @@ class PublishedScores:
     flag: str = ""
 
 
-def fit(disparity: Float32, reference: Float32, valid: Mask) -> Alignment:
-    """The least squares of DVD and DKT: ``align_disparity`` over the valid pixels with a positive prediction.
+def fit(disparity: Pictures, reference: Pictures, valid: Pictures) -> Alignment:
+    """The least squares of DVD and DKT: ``RunningFit`` over the valid pixels with a positive prediction.
 
     A fit that turns near and far around, or of a constant, comes back flagged; the reference would use it.
 
     Args:
-        disparity: (..., H, W) float32, larger is nearer; NaN where unknown.
+        disparity: (T, H, W) float32, larger is nearer; NaN where unknown.
         reference: same shape, metres; 0, NaN and infinity mean unknown.
-        valid: same shape.
+        valid: same shape, bool.
     """
-    with np.errstate(invalid="ignore"):
-        return align_disparity(disparity, reference, valid & (disparity > 0))
+    running = RunningFit()
+    for index in range(len(disparity)):
+        d, g = disparity[index], reference[index]
+        with np.errstate(invalid="ignore"):
+            chosen = valid[index] & (d > 0)
+        running.add(d[chosen], g[chosen])
+    return running.result()
 
 
 def score_published(
-    answer: Answer, reference: Reference, limits: Range, pictures: UInt8 | None = None
+    answer: Answer, reference: Reference, limits: Range, pictures: Pictures | None = None
 ) -> dict[str, Any]:
     """The whole chain for one answer, as plain values: ``{"alignment": ..., "all": PublishedScores as a dict}``.
 
-    The video is in memory as a whole.
+    Frame by frame, so that memory does not grow with the video.
 
     Args:
         answer: needs disparity or depth; 1/depth stands in for a missing disparity.
@@ -105,23 +110,34 @@ def score_published(
         limits: the data set's range; ground truth on a limit is not valid.
         pictures: (T, H, W, 3) uint8 RGB of the same frames, for the boundaries; None leaves those out.
     """
-    truth = whole(reference.depth)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        valid = (truth > limits.near_m) & (truth < limits.far_m)
-        if answer.disparity is not None:
-            disparity = whole(answer.disparity)
-        elif answer.depth is not None:
-            metres = whole(answer.depth)
-            disparity = np.where(metres > 0, 1.0 / metres, np.nan).astype(np.float32)
-        else:
-            raise ValueError(f"{answer.method}: neither disparity nor depth; there is nothing to score")
-    alignment = fit(disparity, truth, valid)
+    truth, shape = reference.depth, reference.depth.shape
+
+    def valid(index: int) -> Mask:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((truth[index] > limits.near_m) & (truth[index] < limits.far_m))
+
+    disparity, scored = _disparity(answer), Made(shape, valid)
+    alignment = fit(disparity, truth, scored)
     if alignment.flag:
-        scores = PublishedScores(int(valid.sum()), 0, flag=alignment.flag)
+        scores = PublishedScores(sum(int(valid(index).sum()) for index in range(len(truth))), 0, flag=alignment.flag)
     else:
-        depth = within(aligned_depth(disparity, alignment), limits)
-        scores = published_scores(depth, truth, valid, pictures)
+        depth = Made(shape, lambda index: within(aligned_depth(disparity[index], alignment), limits))
+        scores = published_scores(depth, truth, scored, pictures)
     return {"alignment": asdict(alignment), "all": asdict(scores)}
+
+
+def _disparity(answer: Answer) -> Pictures:
+    metres = answer.depth
+    if answer.disparity is not None:
+        return answer.disparity
+    if metres is None:
+        raise ValueError(f"{answer.method}: neither disparity nor depth; there is nothing to score")
+
+    def inverse(index: int) -> Float32:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(metres[index] > 0, 1.0 / metres[index], np.nan).astype(np.float32)
+
+    return Made(metres.shape, inverse)
 
 
 def within(depth: Float32, limits: Range) -> Float32:
@@ -130,9 +146,9 @@ def within(depth: Float32, limits: Range) -> Float32:
 
 
 def published_scores(
-    predicted: Float32, reference: Float32, valid: Mask, pictures: UInt8 | None = None
+    predicted: Pictures, reference: Pictures, valid: Pictures, pictures: Pictures | None = None
 ) -> PublishedScores:
-    """The scores of one clip (see the module's docstring), in float64.
+    """The scores of one clip (see the module's docstring), in float64, frame by frame.
 
     A clip with a frame that has nothing to score is flagged and has no numbers: DVD's script leaves such a clip out.
 
@@ -145,28 +161,63 @@ def published_scores(
     Raises:
         ValueError: the shapes do not agree.
     """
-    if predicted.ndim != 3 or not predicted.shape == reference.shape == valid.shape:
+    shapes = [tuple(each.shape) for each in (predicted, reference, valid)]
+    if len(shapes[0]) != 3 or len(set(shapes)) != 1:
+        raise ValueError(f"predicted {shapes[0]}, reference {shapes[1]}, valid {shapes[2]}: must be one (T, H, W)")
+    if pictures is not None and tuple(pictures.shape) != (*shapes[0], 3):
         raise ValueError(
-            f"predicted {predicted.shape}, reference {reference.shape}, valid {valid.shape}: must be one (T, H, W)"
+            f"pictures {tuple(pictures.shape)}: must be {(*shapes[0], 3)} as the depth is; resize them"
         )
-    if pictures is not None and pictures.shape != (*predicted.shape, 3):
-        raise ValueError(f"pictures {pictures.shape}: must be {(*predicted.shape, 3)} as the depth is; resize them")
-    with np.errstate(invalid="ignore"):
-        valid = valid & np.isfinite(reference) & (reference > 0)
-        answered = valid & np.isfinite(predicted) & (predicted > 0)
-    pixels = answered.sum(axis=(1, 2))
-    total = int(valid.sum())
-    scores = PublishedScores(total, int(pixels.sum()), float(pixels.sum() / total) if total else None)
-    if (pixels == 0).any():
-        return replace(scores, flag=f"frame {int(np.argmin(pixels))} has no pixel to score")
-    frames = [_frame_terms(p[mask], g[mask]) for p, g, mask in zip(predicted, reference, answered, strict=True)]
-    found: dict[str, Any] = {name: float(np.mean([terms[name] for terms in frames])) for name in frames[0]}
-    found["log10"] = float(np.average([terms["log10"] for terms in frames], weights=pixels))
-    found["silog"] = 100 * float(np.sqrt(found.pop("variance")))
-    found["relative_temporal_difference"] = _temporal(predicted, reference, answered)
-    if pictures is not None:
-        found |= _boundaries(predicted, pictures, answered)
-    return replace(scores, **found)
+    sums = _Sums()
+    for index in range(shapes[0][0]):
+        picture = None if pictures is None else pictures[index]
+        sums.add(predicted[index], reference[index], valid[index], picture)
+    return sums.scores()
+
+
+class _Sums:
+    """What is kept of the frames of one clip."""
+
+    def __init__(self) -> None:
+        self._pixels: list[int] = []
+        self._total = 0
+        self._terms: list[dict[str, float]] = []
+        self._changes: list[float] = []
+        self._edges: NDArray[np.int64] | None = None
+        self._before: tuple[Float32, Float32, Mask] | None = None
+
+    def add(self, p: Float32, g: Float32, valid: Mask, picture: UInt8 | None) -> None:
+        """One frame."""
+        with np.errstate(invalid="ignore"):
+            valid = valid & np.isfinite(g) & (g > 0)
+            answered = valid & np.isfinite(p) & (p > 0)
+        self._total += int(valid.sum())
+        self._pixels.append(int(answered.sum()))
+        if not self._pixels[-1]:
+            return  # the clip is left out
+        self._terms.append(_frame_terms(p[answered], g[answered]))
+        if self._before is not None:
+            change = _relative_change(self._before, (p, g, answered))
+            self._changes += [] if change is None else [change]
+        self._before = p, g, answered
+        if picture is not None:
+            edges = _edge_counts(p, picture, answered)
+            self._edges = edges if self._edges is None else self._edges + edges
+
+    def scores(self) -> PublishedScores:
+        """Of all frames so far."""
+        pixels, total = sum(self._pixels), self._total
+        scores = PublishedScores(total, pixels, pixels / total if total else None)
+        if 0 in self._pixels:
+            return replace(scores, flag=f"frame {self._pixels.index(0)} has no pixel to score")
+        terms = self._terms
+        found: dict[str, Any] = {name: float(np.mean([each[name] for each in terms])) for name in terms[0]}
+        found["log10"] = float(np.average([each["log10"] for each in terms], weights=self._pixels))
+        found["silog"] = 100 * float(np.sqrt(found.pop("variance")))
+        found["relative_temporal_difference"] = float(np.mean(self._changes)) if self._changes else None
+        if self._edges is not None:
+            found |= _boundaries(*self._edges.tolist())
+        return replace(scores, **found)
 
 
 def _frame_terms(predicted: Float32, reference: Float32) -> dict[str, float]:
@@ -186,15 +237,13 @@ def _frame_terms(predicted: Float32, reference: Float32) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _temporal(predicted: Float32, reference: Float32, answered: Mask) -> float | None:
-    """The relative temporal difference over the pairs of frames that have a common pixel; None if there is no pair."""
-    found = []
-    for now in range(1, len(predicted)):
-        both = answered[now] & answered[now - 1]
-        if both.any():
-            p, g = (_change(depth[now - 1][both], depth[now][both]) for depth in (predicted, reference))
-            found.append(float(np.sqrt(np.square(p - g).mean())))
-    return float(np.mean(found)) if found else None
+def _relative_change(before: tuple[Float32, Float32, Mask], now: tuple[Float32, Float32, Mask]) -> float | None:
+    """The relative temporal difference of a pair of frames (p, g, answered); None if they have no common pixel."""
+    both = before[2] & now[2]
+    if not both.any():
+        return None
+    p, g = (_change(before[part][both], now[part][both]) for part in range(2))
+    return float(np.sqrt(np.square(p - g).mean()))
 
 
 def _change(before: Float32, after: Float32) -> NDArray[np.float64]:
@@ -202,15 +251,17 @@ def _change(before: Float32, after: Float32) -> NDArray[np.float64]:
     return (after - before_64) / (before_64 + _EPS)
 
 
-def _boundaries(predicted: Float32, pictures: UInt8, answered: Mask) -> dict[str, float]:
+def _edge_counts(depth: Float32, picture: UInt8, answered: Mask) -> NDArray[np.int64]:
+    """(4,) pixels of one frame: our edges, those of them near an edge of the picture, its edges, those near ours."""
+    kernel = np.ones((3, 3), np.uint8)
+    ours, theirs = depth_steps(depth) & answered, picture_edges(picture) & answered
+    near = ours & (cv2.dilate(theirs.view(np.uint8), kernel) > 0)
+    matched = theirs & (cv2.dilate(ours.view(np.uint8), kernel) > 0)
+    return np.array([each.sum() for each in (ours, near, theirs, matched)], np.int64)
+
+
+def _boundaries(given: int, near: int, asked: int, matched: int) -> dict[str, float]:
     """Precision, recall and F1 of the clip's edges within one pixel; empty if the pictures have no edge to find."""
-    near, asked, matched, given, kernel = 0, 0, 0, 0, np.ones((3, 3), np.uint8)
-    for depth, picture, mask in zip(predicted, pictures, answered, strict=True):
-        ours, theirs = depth_steps(depth) & mask, picture_edges(picture) & mask
-        near += int((ours & (cv2.dilate(theirs.view(np.uint8), kernel) > 0)).sum())
-        matched += int((theirs & (cv2.dilate(ours.view(np.uint8), kernel) > 0)).sum())
-        given += int(ours.sum())
-        asked += int(theirs.sum())
     if not asked:
         return {}
     precision, recall = near / (given + _EPS), matched / (asked + _EPS)

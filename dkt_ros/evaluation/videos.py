@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,12 +99,25 @@ class Picked:
         return self._pictures[self._index[index]]
 
 
+class Made:
+    """Pictures that are worked out each time they are asked for.
+
+    Args:
+        shape: (T, H, W, ...).
+        make: the picture of a number from 0.
+    """
+
+    def __init__(self, shape: tuple[int, ...], make: Callable[[int], NDArray[Any]]) -> None:
+        self.shape, self._make = tuple(shape), make
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
+        return self._make(index)
+
+
 def _bytes_of(array: NDArray[Any]) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8).data)
-
-
-def whole(pictures: Pictures) -> NDArray[Any]:
-    """All of them as one array."""
-    if isinstance(pictures, np.ndarray):
-        return pictures
-    return np.stack([pictures[index] for index in range(len(pictures))])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dkt_ros.evaluation.videos import Picked, Spool, whole
+from dkt_ros.evaluation.videos import Made, Picked, Spool
 
 
 def test_what_goes_in_comes_out_in_any_order() -> None:
@@ -14,11 +14,19 @@ def test_what_goes_in_comes_out_in_any_order() -> None:
     assert spool.shape == (4, 6, 8, 3) and len(spool) == 4 and not spool.empty
     for index in (2, 0, 3, 1):
         np.testing.assert_array_equal(spool[index], pictures[index])
-    np.testing.assert_array_equal(whole(spool), pictures)
     picked = Picked(spool, [3, 1])
     assert picked.shape == (2, 6, 8, 3)
-    np.testing.assert_array_equal(whole(picked), pictures[[3, 1]])
-    assert whole(pictures) is pictures
+    np.testing.assert_array_equal(np.stack([picked[0], picked[1]]), pictures[[3, 1]])
+
+
+def test_what_is_made_is_made_anew_and_ends_where_it_ends() -> None:
+    asked = []
+    made = Made((2, 3), lambda index: asked.append(index) or np.full(3, index))
+    assert made.shape == (2, 3) and len(made) == 2 and asked == []
+    assert [picture.tolist() for picture in made] == [[0, 0, 0], [1, 1, 1]] and made[1][0] == 1
+    assert asked == [0, 1, 1]
+    with pytest.raises(IndexError, match="picture 2 of 2"):
+        made[2]
 
 
 def test_none_is_nan_and_rows_may_differ_in_length() -> None:
