@@ -1,12 +1,12 @@
 """rosbag2 files without ROS: read raw messages, also out of a cut-off recording, and write new bags.
 
-A bag is a folder (metadata.yaml and storage files), a bare ``.mcap`` or a bare ``.db3``.
+A bag is a folder (metadata.yaml and storage files) or a bare storage file: ``.mcap`` or ``.db3``, also compressed as a
+whole (``.mcap.zstd``). Chunks (zstd, lz4) and single messages (zstd) may be compressed as well.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,17 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from dkt_ros.bag_files import SUFFIXES, ZSTD_MAGIC, is_storage, storage_files, unpack, unpack_file
 from dkt_ros.mcap_repair import repair_mcap
 
-#: What opening or reading a damaged file may raise: the errors of rosbags, sqlite3, struct, zstd, lz4 and ruamel, which
+#: What opening or reading a damaged file may raise: the errors of rosbags, sqlite3, struct, zstd, lz4 and yaml, which
 #: have no common base.
 DAMAGE = Exception
-STORAGE_SUFFIXES = (".mcap", ".db3")
 
 
 class BagError(Exception):
@@ -54,6 +53,8 @@ class RawMessages(Protocol):
 class Bag:
     """A bag opened for reading. Use as a context manager; ``messages`` can be called any number of times.
 
+    metadata.yaml only says in which order the files of the folder are read. What it names elsewhere is not opened.
+
     Attributes:
         path: as given.
         topics: name -> message type, e.g. ``{"/camera/color/camera_info": "sensor_msgs/msg/CameraInfo"}``.
@@ -68,14 +69,14 @@ class Bag:
         self.path = Path(path)
         self.topics: dict[str, str] = {}
         self.problem = ""
-        self._readers: list[AnyReader] = []
-        self._reader_of: dict[str, AnyReader] = {}
+        self._readers: list[Reader] = []
+        self._typestore = get_typestore(Stores.ROS2_KILTED)
         self._stack = ExitStack()
 
     def __enter__(self) -> Bag:
         if not self.path.exists():
             raise BagError(f"bag {self.path}: no such file or folder")
-        if self.path.is_file() and self.path.suffix not in STORAGE_SUFFIXES:
+        if self.path.is_file() and not is_storage(self.path):
             raise BagError(f"bag {self.path}: a bag is a folder with metadata.yaml, a .mcap or a .db3 file")
         try:
             self._open()
@@ -84,7 +85,6 @@ class Bag:
             raise
         for reader in self._readers:
             self.topics.update({c.topic: c.msgtype for c in reader.connections})
-            self._reader_of.update({c.msgtype: reader for c in reader.connections})
         return self
 
     def __exit__(
@@ -94,19 +94,20 @@ class Bag:
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
         """The messages of these topics (None: all) in order of recording, each file of the bag after the other."""
-        read: Counter[str] = Counter()
+        count = 0
         for reader in self._readers:
             wanted = [c for c in reader.connections if topics is None or c.topic in topics]
             if not wanted:
                 continue
             try:
                 for connection, time_ns, data in reader.messages(connections=wanted):
-                    read[connection.topic] += 1
-                    yield RawMessage(connection.topic, connection.msgtype, time_ns, data)
+                    count += 1
+                    whole = unpack(data) if data[:4] == ZSTD_MAGIC else data
+                    yield RawMessage(connection.topic, connection.msgtype, time_ns, whole)
             except DAMAGE as error:
                 self.problem = self.problem or (
-                    f"bag {self.path}: damaged ({error}); {sum(read.values())} messages were read up to there and are"
-                    f" used; {_remedy(self.path)}"
+                    f"bag {self.path}: damaged ({error}); {count} messages were read up to there and are used; "
+                    f"{_remedy(self.path)}"
                 )
 
     def decode(self, message: RawMessage) -> Any:
@@ -116,52 +117,50 @@ class Bag:
             BagError: the bytes are not a message of that type.
         """
         try:
-            return self._reader_of[message.type].deserialize(message.data, message.type)
+            return self._typestore.deserialize_cdr(message.data, message.type)
         except DAMAGE as error:
             where = f"{message.topic} at {message.time_ns} ns"
             raise BagError(f"bag {self.path}: {where} is no {message.type}: {error}") from None
 
     def _open(self) -> None:
-        try:
-            self._add(self.path)
-            return
-        except FileNotFoundError:
-            damage = "it has no metadata.yaml, as when the recorder was killed"
-        except DAMAGE as error:
-            damage = str(error)
-        files = (
-            [self.path]
-            if self.path.is_file()
-            else sorted(f for f in self.path.iterdir() if f.suffix in STORAGE_SUFFIXES)
-        )
+        files, damage = storage_files(self.path)
         if not files:
             raise BagError(f"bag {self.path}: no readable bag ({damage}) and no .mcap or .db3 file in it")
-        lost = [note for file in files if (note := self._add_damaged(file))]
+        lost = [note for file in files if (note := self._add(file))]
         count = sum(reader.message_count for reader in self._readers)
-        if not count:
+        if lost and not count:
             raise BagError(f"bag {self.path}: nothing can be read: {'; '.join(lost)}; {_remedy(self.path)}")
-        detail = "; ".join(lost) or damage
-        self.problem = f"bag {self.path}: {detail}; {count} messages could be read and are used; {_remedy(self.path)}"
+        if detail := "; ".join(lost) or damage:
+            self.problem = (
+                f"bag {self.path}: {detail}; {count} messages could be read and are used; {_remedy(self.path)}"
+            )
 
-    def _add(self, path: Path) -> None:
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED))
+    def _add(self, file: Path) -> str:
+        """Open one storage file, unpacked and mended if need be; "" or what is lost of it."""
+        name, lost = file.name, ""
+        try:
+            if file.suffix not in SUFFIXES:
+                packed, file = file, self._scratch() / file.stem
+                lost = unpack_file(packed, file)
+            try:
+                self._enter(Reader(file))
+            except DAMAGE:
+                if file.suffix != ".mcap":
+                    raise
+                mended = self._scratch() / file.name
+                missing = repair_mcap(file, mended)
+                self._enter(Reader(mended))
+                lost = lost or f"{name} is cut off: {missing} bytes at its end belong to no whole record"
+        except DAMAGE as error:
+            return f"{name}: {error}"
+        return lost
+
+    def _enter(self, reader: Reader) -> None:
         self._readers.append(self._stack.enter_context(reader))
 
-    def _add_damaged(self, file: Path) -> str:
-        """Open one storage file, mended if need be; "" or what is lost of it."""
-        try:
-            self._add(file)
-            return ""
-        except DAMAGE as error:
-            if file.suffix != ".mcap":
-                return f"{file.name}: {error}"
-        mended = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dkt_bag_"))) / file.name
-        try:
-            lost = repair_mcap(file, mended)
-            self._add(mended)
-        except DAMAGE as error:
-            return f"{file.name}: {error}"
-        return f"{file.name} is cut off: {lost} bytes at its end belong to no whole record"
+    def _scratch(self) -> Path:
+        """A folder that goes when the bag is closed."""
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dkt_bag_")))
 
 
 class BagWriter:
@@ -232,9 +231,10 @@ def _qos(latched: bool) -> Qos:
 
 
 def _remedy(path: Path) -> str:
-    names = sorted(f.name for f in path.iterdir() if f.suffix in STORAGE_SUFFIXES) if path.is_dir() else [path.name]
+    names = sorted(f.name for f in path.iterdir() if is_storage(f)) if path.is_dir() else [path.name]
     mend = " or ".join(
         f"`mcap recover {name} -o mended.mcap`" if name.endswith(".mcap") else f"`sqlite3 {name} .recover`"
         for name in names[:2]
+        if name.endswith(SUFFIXES)
     )
-    return f"copy or record it again, or mend it for good with {mend}"
+    return f"copy or record it again{f', or mend it for good with {mend}' if mend else ''}"

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.bag_files import is_bag
 from dkt_ros.bag_frames import find_camera, read_frames
-from dkt_ros.bags import STORAGE_SUFFIXES, Bag
+from dkt_ros.bags import Bag
 from dkt_ros.frames import Frame
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -72,11 +73,10 @@ def open_source(
         raise SourceError(f"{path}: no such file or folder")
     if fps is not None and not 0 < fps < 1e4:
         raise SourceError(f"--fps {fps}: must be above 0 and below 10000")
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    if any(file.suffix in STORAGE_SUFFIXES or file.name == "metadata.yaml" for file in files):
+    if is_bag(path):
         return _bag(path, image, camera_info, depth)
     if path.is_dir():
-        pictures = sorted((file for file in files if file.suffix.lower() in PICTURES), key=_counting_order)
+        pictures = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_counting_order)
         if not pictures:
             raise SourceError(f"{path}: neither a bag nor pictures ({', '.join(PICTURES)}) in this folder")
         return _folder(path, pictures, fps or FOLDER_RATE_HZ)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dkt_ros.bags import STORAGE_SUFFIXES
+from dkt_ros.bag_files import is_bag
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.layout import DatasetError, Layout, Selection, folders, recognise
 from dkt_ros.evaluation.layouts_ordinary import BONN, KITTI, SCANNET, SINTEL
@@ -77,13 +77,11 @@ def open_dataset(path: Path, selection: Selection | None = None) -> Dataset:
         RecordingError: there is no such file.
     """
     selection = selection or Selection()
-    bag = path.is_dir() and any(
-        file.name == "metadata.yaml" or file.suffix in STORAGE_SUFFIXES for file in path.iterdir()
-    )
+    bag = is_bag(path)
     if not path.is_dir() or bag:
         _nothing_to_choose(path, selection)
         sources = [Source(each.name, partial(load_recording, each)) for each in find_recordings(path)]
-        name = "bag" if bag or path.suffix in STORAGE_SUFFIXES else "sequence"
+        name = "bag" if bag else "sequence"
         return Dataset(name, sources, Range(), "every frame with ground truth")
     if tars := _tars(path):
         _nothing_to_choose(path, selection)

@@ -1,0 +1,89 @@
+"""The files of a rosbag2 folder: which there are, in which order, and how they are unpacked."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+METADATA = "metadata.yaml"
+#: Of a storage file; a compressed one is unpacked before it is read.
+SUFFIXES = (".mcap", ".db3")
+_STORAGE = re.compile(r"\.(mcap|db3)(\.zstd|\.zst)?$")
+#: What a zstd frame begins with. No CDR does: the first byte of its representation identifier is 0.
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BLOCK = 1 << 20
+
+
+def is_bag(path: Path) -> bool:
+    """Whether this is a bag by its name, or a folder with the files of one."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return any(file.name == METADATA or is_storage(file) for file in files)
+
+
+def is_storage(path: Path) -> bool:
+    """Whether a file has the name of a storage file, packed or not."""
+    return _STORAGE.search(path.name) is not None
+
+
+def storage_files(path: Path) -> tuple[list[Path], str]:
+    """The storage files of a bag in the order of recording, and "" or what is wrong with its metadata.yaml.
+
+    The order is that of metadata.yaml, else that of the names (2 before 10). Of what metadata.yaml names only the last
+    part counts, as in every version of rosbag2's format: nothing outside of the folder is read.
+    """
+    if not path.is_dir():
+        return [path], ""
+    there = sorted((file for file in path.iterdir() if file.is_file() and is_storage(file)), key=_counting_order)
+    try:
+        content: Any = yaml.safe_load((path / METADATA).read_text())
+        listed = [str(name) for name in content["rosbag2_bagfile_information"]["relative_file_paths"]]
+    except FileNotFoundError:
+        return there, f"it has no {METADATA}, as when the recorder was killed"
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
+        return there, f"its {METADATA} cannot be used ({str(error).splitlines()[0]})"
+    named = [path / PurePath(name).name for name in listed]
+    found = [file for file in dict.fromkeys(named) if file in there]
+    if len(found) == len(set(named)):
+        return found, ""
+    missing = ", ".join(name for name, file in zip(listed, named, strict=True) if file not in there)
+    return there, f"its {METADATA} names {missing}, which is not in the folder"
+
+
+def _counting_order(file: Path) -> list[tuple[int, str]]:
+    """bag_2.mcap before bag_10.mcap: numbers in a name count as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.name) if part]
+
+
+def unpack(data: bytes) -> bytes:
+    """One message that was compressed by itself.
+
+    Raises:
+        ZstdError: it is damaged.
+    """
+    return zstd.decompress(data)
+
+
+def unpack_file(source: Path, target: Path) -> str:
+    """Unpack a zstd file as far as it goes; "" or what is lost of it.
+
+    Raises:
+        OSError: the target cannot be written.
+    """
+    with source.open("rb") as packed, zstd.open(packed, "rb") as file, target.open("wb") as unpacked:
+        while True:
+            try:
+                block = file.read(_BLOCK)
+            except (EOFError, zstd.ZstdError) as error:
+                return f"{source.name} is cut off or damaged ({error})"
+            if not block:
+                return ""
+            unpacked.write(block)
