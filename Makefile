@@ -34,7 +34,7 @@ $(VENV)/.installed: setup.py requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install '$(TORCH)+cpu' || \
 		$(BIN)/python -m pip install '$(TORCH)' --index-url https://download.pytorch.org/whl/cpu
-	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[ros,view,eval,models,train,vlm,cluster,test]'
+	$(BIN)/python -m pip install -c requirements/constraints.txt -e '.[ros,view,eval,models,train,vlm,cluster,grasp,test]'
 	touch $@
 
 demo: venv  ## the bundled bag through the node over real ROS 2: a table, out/demo.png, out/demo.mcap

@@ -60,6 +60,7 @@ setup(
         "PyYAML",
         "tqdm",
         "matplotlib",
+        "jinja2",  # report.html; torch brings it along
     ],
     extras_require={
         "ros": [
@@ -78,6 +79,7 @@ setup(
         "meshes": ["trimesh"],
         "vlm": ["transformers>=5,<6", "trimesh", "pillow"],
         "train": ["accelerate", "peft", "tensorboard", "h5py", "OpenEXR"],  # the last two to read published sets
+        "grasp": ["mujoco", "scipy"],  # benchmarks.grasp_trials: grasps carried out in simulation
         "cluster": ["ray"],  # dkt_ros.training.render dataset --cluster
         "test": ["pytest", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools", *COLCON],
     },
