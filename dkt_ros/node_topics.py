@@ -27,7 +27,8 @@ _PICTURES, _NAMED = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
 
 def pictures_elsewhere(node: Any, inputs: Collection[str]) -> tuple[str, ...]:
     """A few topics with pictures that somebody publishes, but for the node's own ``inputs`` and outputs; depth last."""
-    own = {name for name, _ in node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())}
+    # Not by the node's name: one that was killed a moment ago, or a second one, may have the same.
+    own = {publisher.topic_name for publisher in node.publishers}
     kinds = node.get_topic_names_and_types()
     found = {name for name, types in kinds if _PICTURES & set(types)} - own - set(inputs)
     found = {name for name in found if node.count_publishers(name)}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from test import domains
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 os.environ["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
-# 1..100: above 101 the ports of a domain run into those that the system hands out. Two runs at once must not hear each
-# other; tests that start a process pass this on.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="dkt_ros_log_"))
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
@@ -25,3 +27,17 @@ for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FI
 # A run in a shell's background ignores Ctrl-C, and so would the programs that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+domains.enter()
+
+
+def pytest_collection_finish() -> None:
+    """What is there now, thousands of tests and all of torch, stays: no collection needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def own_domain() -> None:
+    """Each test hears only what it starts itself, in this process or another."""
+    domains.enter()

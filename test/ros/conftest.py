@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,26 +23,34 @@ def pytest_report_header() -> str | None:
     return f"no ROS here, the node is not tested: {INSTALL}"
 
 
+@pytest.fixture(autouse=True)
+def kept_frozen(monkeypatch):
+    """A node freezes what the garbage collector need not look at when its model is loaded, and thaws all of it at its
+    end. Here that would thaw the whole test run, and each node cost a second; test_cycles runs a node by itself."""
+    if HAS_ROS:
+        only_collects = SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None)
+        monkeypatch.setattr("dkt_ros.node_lifecycle.gc", only_collects)
+
+
 @pytest.fixture
 def world():
     """``world(robot={...}, node={...})`` gives a robot and a node, active and connected, and ends them afterwards."""
     from test.ros.harness import NodeUnderTest, Robot
 
-    alive = []
+    with ExitStack() as alive:
 
-    def make(robot=None, node=None, active=True):
-        made = NodeUnderTest(**(node or {}))
-        alive.append(made)
-        person = Robot(**(robot or {}))
-        alive.append(person)
-        if active:
-            assert made.node.start()
-            person.wait_connected()
-        return person, made
+        def make(robot=None, node=None, active=True):
+            made = NodeUnderTest(**(node or {}))
+            alive.callback(made.close)
+            person = Robot(**(robot or {}))
+            alive.callback(person.close)
+            if active:
+                assert made.node.start()
+                person.wait_connected()
+                made.wait_read(person)
+            return person, made
 
-    yield make
-    for each in reversed(alive):
-        each.close()
+        yield make
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ import gc
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -29,7 +32,9 @@ import dkt_ros.node_lifecycle as node_module
 from test.ros.engine import SensorEngine
 
 WIDTH, HEIGHT = 80, 60
-DEADLINE = 15.0
+#: How long a busy machine may take for what an idle one does at once, seconds; and after how long without an answer a
+#: service is asked by another client.
+DEADLINE, ASKED_AGAIN = 40.0, 3.0
 OUTPUTS = {
     "depth/image": Image,
     "depth/camera_info": CameraInfo,
@@ -48,6 +53,10 @@ INPUTS = {
     "depth/compressedDepth": CompressedImage,
     "mask": Image,
 }
+
+
+def _as_dict(status) -> dict[str, Any]:
+    return {"message": status.message, "level": status.level[0], **{each.key: each.value for each in status.values}}
 
 
 def table(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
@@ -150,37 +159,63 @@ class Robot:
     def remove_publisher(self, name: str) -> None:
         self._spinning.call(partial(self.node.destroy_publisher, self.publishers.pop(name)))
 
+    @property
+    def reads(self) -> set[str]:
+        """Full names of the node's outputs that we read."""
+        return {each.topic_name for each in self._readers.values()}
+
     def close(self) -> None:
         self._spinning.stop(self.node)
 
-    def diagnosis(self) -> dict[str, str]:
-        """The newest status as a dictionary, with its "message"."""
-        if not self.statuses:
-            return {}
-        status = self.statuses[-1]
-        return {"message": status.message, "level": status.level[0], **{v.key: v.value for v in status.values}}
+    def diagnosis(self) -> dict[str, Any]:
+        """The newest status as a dictionary, with its "message" and "level"; it may be older than what the test has
+        just done or seen, see ``told``."""
+        return _as_dict(self.statuses[-1]) if self.statuses else {}
 
-    def diagnosed(self, key: str, wanted) -> str:
+    def told(self, fulfils: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait for a diagnosis that is newer than this call and fulfils the condition, and return that one. A key that
+        the condition asks for in vain means: not yet."""
+        seen = len(self.statuses)
+
+        def newer() -> dict[str, Any] | None:
+            nonlocal seen
+            while seen < len(self.statuses):
+                said = _as_dict(self.statuses[seen])
+                seen += 1
+                with suppress(KeyError):
+                    if fulfils(said):
+                        return said
+            return None
+
+        return until(newer, lambda: f"a diagnosis as wanted; the latest: {self.diagnosis()}")
+
+    def diagnosed(self, key: str, wanted: object) -> str:
         """Wait until the value of ``key`` is ``wanted`` (or fulfils it) in a diagnosis that is newer than this call."""
         fulfils = wanted if callable(wanted) else lambda value: value == wanted
         seen = len(self.statuses)
-        until(
-            lambda: len(self.statuses) > seen and key in self.diagnosis() and fulfils(self.diagnosis()[key]),
-            lambda: f"{key} {wanted}: {self.diagnosis()}",
-        )
-        return self.diagnosis()[key]
+        try:
+            return self.told(lambda said: fulfils(said[key]))[key]
+        except AssertionError:
+            came = [_as_dict(status).get(key) for status in self.statuses[seen:]]
+            raise AssertionError(f"{key} {wanted}: came {list(dict.fromkeys(came))}; {self.diagnosis()}") from None
 
     def wait_connected(self) -> None:
-        """Until the node has subscribed to our topics and knows of our readers."""
-        until(lambda: all(p.get_subscription_count() for p in self.publishers.values()), "the node subscribes")
+        """Until the node has subscribed to our topics, our readers have met its outputs, and it knows of one at least.
+        """
+        self.wait_subscribed(*self.publishers)
+        until(lambda: all(self.node.count_publishers(topic) for topic in self.reads), "the outputs are found")
         if self._readers:
             self.diagnosed("why no output", lambda text: "nobody subscribes" not in text)
+
+    def wait_subscribed(self, *names: str) -> None:
+        """Until the node has subscribed to these topics."""
+        until(lambda: all(self.publishers[name].get_subscription_count() for name in names), f"{names} are subscribed")
 
     def call(self, kind, name: str, request):
         """Ask a service; after a failure again from new participants, since now and then Fast DDS loses the first
         answer to a client (the server has not discovered it yet) or never matches it. Requests must bear repetition."""
         try:
-            return _call_once(self.node, kind, name, request, DEADLINE / 5)
+            return _call_once(self.node, kind, name, request, ASKED_AGAIN)
         except AssertionError:
             pass
         for last in (False, False, True):
@@ -272,6 +307,13 @@ class NodeUnderTest:
         for name in ("start", *(f"trigger_{each}" for each in ("configure", "activate", "deactivate", "cleanup"))):
             setattr(self.node, name, partial(self._spinning.call, getattr(self.node, name)))
         self._spinning.start(self.node)
+
+    def wait_read(self, robot: Robot) -> None:
+        """Until each of the outputs that the robot reads knows of it: what it sends earlier may be lost."""
+        read = robot.reads
+        ours = [each for each in self.node.publishers if each.topic_name in read]
+        assert len(ours) == len(read), (read, [each.topic_name for each in ours])
+        until(lambda: all(each.get_subscription_count() for each in ours), "all outputs know of their readers")
 
     def close(self) -> None:
         self._spinning.stop(self.node)
