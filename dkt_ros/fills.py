@@ -5,16 +5,19 @@ Every fill works in inverse depth 1/z, where a plane is linear in the picture an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import cached_property
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from dkt_ros.diffusion import diffused
 from dkt_ros.frames import Float32, UInt8
 from dkt_ros.robust import robust_sigma
 
 #: A fill takes sensor depth (H, W) float32 metres with NaN holes and RGB (H, W, 3) uint8, and returns (H, W) float32
-#: metres without holes; all NaN if the sensor returned nothing at all.
+#: metres: every return as it is and no hole; all NaN if the sensor returned nothing at all.
 Fill = Callable[[Float32, UInt8], Float32]
 
 
@@ -66,110 +69,93 @@ def _coarser(values: Float32, weight: Float32) -> tuple[Float32, Float32]:
     return value_sum / np.maximum(total, 1e-12), np.minimum(total, 1.0)
 
 
-def push_pull_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
-    """``push_pull`` of every return; a ``Fill``."""
-    disparity, known = _disparity(sensor_depth)
-    return _depth(push_pull(disparity, known.astype(np.float32)))
+class Partial:
+    """Sensor depth as the fills see it; what several of them need is worked out once.
+
+    Attributes:
+        disparity: (H, W) float32, 1/z, 0 where nothing returned.
+        known: (H, W) bool, where something did.
+        holes: (n,) numbers of the other pixels, in reading order.
+        rgb: (H, W, 3) uint8.
+    """
+
+    def __init__(self, sensor_depth: Float32, rgb: UInt8) -> None:
+        self.known = np.isfinite(sensor_depth) & (sensor_depth > 0)
+        self.disparity = np.zeros(sensor_depth.shape, np.float32)
+        np.divide(1, sensor_depth, out=self.disparity, where=self.known)
+        self.holes = np.flatnonzero(~self.known)
+        self.rgb = rgb
+
+    @cached_property
+    def smooth(self) -> Float32:
+        """(H, W) float32: ``push_pull`` of every return."""
+        return push_pull(self.disparity, self.known.astype(np.float32))
 
 
-def nearest_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
-    """The value of the nearest return in the picture (Euclidean); a ``Fill``."""
-    disparity, known = _disparity(sensor_depth)
-    if not known.any():
-        return np.full_like(disparity, np.nan)
+def push_pull_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes by ``push_pull`` of every return."""
+    return partial.smooth.ravel()[partial.holes]
+
+
+def nearest_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes: that of the nearest return in the picture (Euclidean)."""
     _, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        (~partial.known).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     value_of_label = np.zeros(int(labels.max()) + 1, np.float32)
-    value_of_label[labels[known]] = disparity[known]
-    return _depth(value_of_label[labels])
+    value_of_label[labels[partial.known]] = partial.disparity[partial.known]
+    return value_of_label[labels.ravel()[partial.holes]]
 
 
-def farthest_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
-    """Row by row, the farther of the two returns left and right of a hole: the usual stereo rule; a ``Fill``."""
-    disparity, known = _disparity(sensor_depth)
-    if not known.any():
-        return np.full_like(disparity, np.nan)
-    left = _last_known_along_rows(disparity, known)
-    right = _last_known_along_rows(disparity[:, ::-1], known[:, ::-1])[:, ::-1]
-    rows = np.where(known, disparity, np.fmin(left, right))
-    return _depth(push_pull(rows, np.isfinite(rows).astype(np.float32)))
+def farthest_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes: row by row, the farther of the two returns left and right, the usual stereo rule.
 
-
-def navier_stokes_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
-    """OpenCV's Navier-Stokes inpainting (Bertalmio et al. 2001), radius 3 px; a ``Fill``."""
-    disparity, known = _disparity(sensor_depth)
-    if not known.any():
-        return np.full_like(disparity, np.nan)
-    return _depth(np.asarray(cv2.inpaint(disparity, (~known).astype(np.uint8), 3, cv2.INPAINT_NS), np.float32))
-
-
-def colour_guided_fill(sensor_depth: Float32, rgb: UInt8, iterations: int = 64) -> Float32:
-    """Diffusion that stops at colour edges (the idea of Levin et al. 2004); a ``Fill``.
-
-    Started from ``push_pull``; each hole pixel moves to the mean of its four neighbours, weighted by how alike their
-    colours are (standard deviation 12 of 255). By Chebyshev's semi-iteration (Golub and Varga 1961), which gets in 64
-    steps to where plain relaxation is not in 300.
+    A row without any return is filled by ``push_pull`` of the others.
     """
-    start = push_pull_fill(sensor_depth, rgb)
-    disparity, known = _disparity(sensor_depth)
-    if not known.any() or known.all():
-        return start
-    colour = cv2.GaussianBlur(rgb, (3, 3), 0).astype(np.float32)
-    across, down = (np.exp((np.diff(colour, axis=axis) ** 2).sum(2) / -(2 * 12.0**2)) + 1e-4 for axis in (1, 0))
-    beside = (
-        np.pad(across, ((0, 0), (1, 0))),
-        np.pad(across, ((0, 0), (0, 1))),
-        np.pad(down, ((1, 0), (0, 0))),
-        np.pad(down, ((0, 1), (0, 0))),
-    )
-    holes = np.flatnonzero(~known)
-    # Only hole pixels are unknown; one more stands for every known pixel, whose part does not change.
-    number = np.full(known.size, len(holes), np.intp)
-    number[holes] = np.arange(len(holes))
-    weights = np.stack([weight.ravel()[holes] for weight in beside]).astype(np.float32)
-    weights /= weights.sum(0)
-    steps = np.array([-1, 1, -known.shape[1], known.shape[1]])[:, None]
-    neighbours = np.clip(holes + steps, 0, known.size - 1)  # beyond the picture the weight is 0
-    fixed = (weights * disparity.ravel()[neighbours]).sum(0)
-    neighbours = number[neighbours]
-    before = np.append(1 / start.ravel()[holes], 0).astype(np.float32)
-    value, relaxation = before.copy(), 1.0
-    for step in range(iterations):
-        moved = fixed + sum(weight * value[index] for weight, index in zip(weights, neighbours, strict=True))
-        if step == 1:
-            relaxation = 1 / (1 - _RADIUS**2 / 2)
-        elif step > 1:
-            relaxation = 1 / (1 - _RADIUS**2 * relaxation / 4)
-        following = before if step else value
-        next_value = np.append(relaxation * (moved - following[:-1]) + following[:-1], 0).astype(np.float32)
-        before, value = value, next_value
-    # Diffusion keeps between the known values; the semi-iteration, before it has settled, may step beyond them.
-    disparity.ravel()[holes] = np.clip(value[:-1], disparity[known].min(), disparity[known].max())
-    return _depth(disparity)
+    width = partial.known.shape[1]
+    column = np.arange(width, dtype=np.int32)
+    left = np.maximum.accumulate(np.where(partial.known, column, np.int32(-1)), axis=1).ravel()[partial.holes]
+    reverse = np.where(partial.known, column, np.int32(width))[:, ::-1]
+    right = np.minimum.accumulate(reverse, axis=1)[:, ::-1].ravel()[partial.holes]
+    start = partial.holes // width * width
+    padded = np.append(partial.disparity.ravel(), np.float32(np.inf))
+    found = np.fmin(padded[np.where(left >= 0, start + left, -1)], padded[np.where(right < width, start + right, -1)])
+    if np.isfinite(found).all():
+        return found
+    rows = partial.disparity.copy()
+    rows.ravel()[partial.holes] = found
+    return push_pull(rows, np.isfinite(rows).astype(np.float32)).ravel()[partial.holes]
 
 
-def plane_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
-    """Each hole as the plane through the returns around it; a ``Fill``.
+def navier_stokes_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes by OpenCV's Navier-Stokes inpainting (Bertalmio et al. 2001), radius 3 px."""
+    filled = cv2.inpaint(partial.disparity, (~partial.known).view(np.uint8), 3, cv2.INPAINT_NS)
+    return np.asarray(filled, np.float32).ravel()[partial.holes]
+
+
+def colour_guided_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes by diffusion from ``push_pull`` that stops at colour edges (``diffusion``)."""
+    return diffused(partial.disparity, partial.known, push_pull_fill(partial), partial.rgb)
+
+
+def plane_fill(partial: Partial) -> Float32:
+    """(n,) 1/z of the holes, each the plane through the returns around it.
 
     1/z of a plane is linear in the picture. Least squares on the returns within ``_RING`` pixels of the hole, once more
     without those further off than 2.5 robust standard deviations, held within the values of the ring. Holes with fewer
     than ``_RING_LEAST`` such returns are left to ``push_pull``.
     """
-    filled = push_pull_fill(sensor_depth, rgb)
-    disparity, known = _disparity(sensor_depth)
-    if not known.any():
-        return filled
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats((~known).astype(np.uint8), connectivity=8)
+    disparity, known, filled = partial.disparity, partial.known, partial.smooth.copy()
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((~known).view(np.uint8), connectivity=8)
+    square = np.ones((2 * _RING + 1, 2 * _RING + 1), np.uint8)
     for label in range(1, count):
-        left, top, width, height, size = boxes[label]
+        left, top, width, height, size = boxes[label].tolist()
         if size < _HOLE_LEAST:
             continue
         rows, columns = (
             slice(max(start - _RING, 0), start + length + _RING) for start, length in ((top, height), (left, width))
         )
         hole = labels[rows, columns] == label
-        square = np.ones((2 * _RING + 1, 2 * _RING + 1), np.uint8)
         ring = (cv2.dilate(hole.view(np.uint8), square) > 0) & known[rows, columns]
         v, u = np.nonzero(ring)
         values = disparity[rows, columns][ring].astype(np.float64)
@@ -178,8 +164,8 @@ def plane_fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
         plane = _plane(u, v, values)
         v, u = np.nonzero(hole)
         inside = np.clip(plane[0] * u + plane[1] * v + plane[2], values.min(), values.max())
-        filled[rows, columns][hole] = 1 / inside
-    return filled
+        filled[rows, columns][hole] = inside
+    return filled.ravel()[partial.holes]
 
 
 def _plane(u: np.ndarray, v: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -200,13 +186,10 @@ def _plane(u: np.ndarray, v: np.ndarray, values: np.ndarray) -> np.ndarray:
     return plane
 
 
-#: Of relaxation on holes up to about a hundred pixels across: how much of the slowest error one step leaves.
-_RADIUS = 0.9995
 #: Pixels around a hole that a plane is fitted to, how many of them must have returned, and the smallest such hole.
 _RING, _RING_LEAST, _HOLE_LEAST = 5, 12, 16
 
-#: The baselines of every table, by the name they are reported under.
-CLASSICAL_FILLS: dict[str, Fill] = {
+_METHODS: dict[str, Callable[[Partial], Float32]] = {
     "nearest": nearest_fill,
     "push-pull": push_pull_fill,
     "row farthest": farthest_fill,
@@ -216,18 +199,34 @@ CLASSICAL_FILLS: dict[str, Fill] = {
 }
 
 
-def _disparity(depth: Float32) -> tuple[Float32, np.ndarray]:
-    known = np.isfinite(depth) & (depth > 0)
-    return np.where(known, 1.0 / np.where(known, depth, 1.0), 0.0).astype(np.float32), known
+def fill_holes(
+    sensor_depth: Float32, rgb: UInt8, names: Collection[str] = tuple(_METHODS)
+) -> tuple[NDArray[np.intp], dict[str, Float32]]:
+    """The numbers of the pixels without a return, in reading order, and what each fill puts there, metres.
+
+    All NaN if the sensor returned nothing at all.
+
+    Args:
+        sensor_depth: (H, W) float32 metres, NaN holes.
+        rgb: (H, W, 3) uint8.
+        names: of ``CLASSICAL_FILLS``.
+    """
+    partial = Partial(sensor_depth, rgb)
+    if not partial.known.any():
+        return partial.holes, {name: np.full(len(partial.holes), np.nan, np.float32) for name in names}
+    found = {name: _METHODS[name](partial) if len(partial.holes) else np.zeros(0, np.float32) for name in names}
+    return partial.holes, {name: 1 / np.maximum(disparity, np.float32(1e-6)) for name, disparity in found.items()}
 
 
-def _depth(disparity: Float32) -> Float32:
-    return (1.0 / np.maximum(disparity, 1e-6)).astype(np.float32)
+def _fill(name: str) -> Fill:
+    def fill(sensor_depth: Float32, rgb: UInt8) -> Float32:
+        holes, found = fill_holes(sensor_depth, rgb, (name,))
+        filled = sensor_depth.astype(np.float32)
+        filled.ravel()[holes] = found[name]
+        return filled
+
+    return fill
 
 
-def _last_known_along_rows(values: Float32, known: np.ndarray) -> Float32:
-    height, width = values.shape
-    column = np.where(known, np.arange(width, dtype=np.int32), np.int32(-1))
-    last = np.maximum.accumulate(column, axis=1)
-    place = np.maximum(last, 0) + width * np.arange(height, dtype=np.int32)[:, None]
-    return np.where(last >= 0, np.ascontiguousarray(values).ravel()[place], np.float32(np.nan))
+#: The baselines of every table, by the name they are reported under.
+CLASSICAL_FILLS: dict[str, Fill] = {name: _fill(name) for name in _METHODS}
