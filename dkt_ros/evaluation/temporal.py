@@ -130,8 +130,8 @@ class _Way:
     def move(self, depth: Float32, chosen: Mask) -> tuple[NDArray[np.int32], Float32, Mask]:
         """(nearest pixel there, depth there) of those chosen pixels that arrive, and (H W,) bool, which those are."""
         width, height = self._size
-        column, row, z = (ray * depth + offset for ray, offset in zip(self._rays, self._offset, strict=True))
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            column, row, z = (ray * depth + offset for ray, offset in zip(self._rays, self._offset, strict=True))
             inverse = 1 / z
             for values in (column, row):
                 values *= inverse
