@@ -59,6 +59,11 @@ def _as_dict(status) -> dict[str, Any]:
     return {"message": status.message, "level": status.level[0], **{each.key: each.value for each in status.values}}
 
 
+def accounted(told: dict[str, Any]) -> bool:
+    """Whether every picture was answered, dropped for a reason, or waits, for ``Robot.told``."""
+    return int(told["images received"]) == sum(int(told[key]) for key in ("estimates published", "drops", "waiting"))
+
+
 def table(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """(H, W) float32 metres: a table that recedes upwards."""
     rows = np.linspace(1.0, 0.6, height, dtype=np.float32)
@@ -200,8 +205,7 @@ class Robot:
             raise AssertionError(f"{key} {wanted}: came {list(dict.fromkeys(came))}; {self.diagnosis()}") from None
 
     def wait_connected(self) -> None:
-        """Until the node has subscribed to our topics, our readers have met its outputs, and it knows of one at least.
-        """
+        """Until the node has subscribed to our topics, our readers know of its outputs and it of one of them."""
         self.wait_subscribed(*self.publishers)
         until(lambda: all(self.node.count_publishers(topic) for topic in self.reads), "the outputs are found")
         if self._readers:

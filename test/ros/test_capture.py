@@ -18,6 +18,8 @@ from test.ros.readers import read_image
 from test.ros.test_making import estimate
 
 CAPTURED = sorted(set(OUTPUTS) - {"disparity/image"})
+#: For captures that succeed: a busy machine may take longer than people want to wait.
+PATIENT = {"capture.max_wait": 40.0}
 
 
 def ask(robot: Robot):
@@ -82,7 +84,7 @@ def latched(name: str):
 
 
 def test_a_settled_estimate_is_kept_for_readers_that_come_later(world):
-    robot, under_test = world(robot={"outputs": ()})
+    robot, under_test = world(robot={"outputs": ()}, node=PATIENT)
     asked = time.time()
     found = capture_while(robot, under_test, Stream(robot))
     assert found.success, found.message
@@ -98,7 +100,7 @@ def test_a_settled_estimate_is_kept_for_readers_that_come_later(world):
 
 
 def test_every_part_of_the_estimate_is_published(world):
-    robot, under_test = world(robot={"outputs": ()})
+    robot, under_test = world(robot={"outputs": ()}, node=PATIENT)
     got = {name: [] for name in CAPTURED}
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     for name, held in got.items():
@@ -109,7 +111,7 @@ def test_every_part_of_the_estimate_is_published(world):
 
 
 def test_pictures_from_before_the_request_do_not_count_though_the_camera_s_clock_is_ahead(world):
-    robot, under_test = world(robot={"outputs": ()}, node={"capture.max_wait": 1.0})
+    robot, under_test = world(robot={"outputs": ()}, node=PATIENT)
     stream = Stream(robot, shift_s=3600.0)
     stream.until(lambda: under_test.node._pipeline.inputs.newest_ns, "the node hears the camera")
     future = ask(robot)
@@ -136,7 +138,7 @@ def test_an_estimate_that_is_just_being_published_is_not_too_late():
 
 
 def test_a_scene_that_moves_is_refused_with_the_spread(world):
-    robot, under_test = world(robot={"outputs": ()}, node={"capture.max_wait": 1.0})
+    robot, under_test = world(robot={"outputs": ()}, node={"capture.max_wait": 2.0})
     stream, count = Stream(robot), iter(range(100_000))
     stream.depth = lambda: table() * (1.0 if next(count) % 2 else 1.2)
     found = capture_while(robot, under_test, stream)
@@ -145,11 +147,11 @@ def test_a_scene_that_moves_is_refused_with_the_spread(world):
 
 
 def test_pictures_of_another_clock_are_refused_with_its_offset(world):
-    robot, under_test = world(robot={"outputs": ()}, node={"capture.max_wait": 1.0})
+    robot, under_test = world(robot={"outputs": ()}, node={"capture.max_wait": 2.0})
     found = capture_while(robot, under_test, Stream(robot, shift_s=-3600.0))
     assert not found.success
     assert "newer than the request" in found.message and "use_sim_time" in found.message
-    assert 3599 < float(found.message.split("newest is ")[1].split(" s")[0]) < 3605
+    assert 3599 < float(found.message.split("newest is ")[1].split(" s")[0]) < 3660
 
 
 def test_without_pictures_the_reason_is_that_of_diagnostics(world):
@@ -161,7 +163,7 @@ def test_without_pictures_the_reason_is_that_of_diagnostics(world):
 
 def test_without_metres_there_is_nothing_to_capture(world):
     robot, under_test = world(
-        robot={"inputs": ("image", "camera_info"), "outputs": ()}, node={"capture.max_wait": 1.0, "sync_wait": 0.0}
+        robot={"inputs": ("image", "camera_info"), "outputs": ()}, node={"capture.max_wait": 2.0, "sync_wait": 0.0}
     )
     stream = Stream(robot)
     robot.send_depth = lambda at, metres=None: None
@@ -194,7 +196,8 @@ def test_a_reset_ends_a_capture_with_words(world):
 def test_a_captured_cloud_is_in_the_frame_of_clouds(world):
     extrinsics = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     robot, under_test = world(
-        robot={"outputs": ()}, node={"cloud.frame": "table", "static_extrinsics": extrinsics, "capture.frames": 1}
+        robot={"outputs": ()},
+        node={"cloud.frame": "table", "static_extrinsics": extrinsics, "capture.frames": 1, **PATIENT},
     )
     assert capture_while(robot, under_test, Stream(robot)).success
     assert latched("points").header.frame_id == "table"

@@ -88,8 +88,8 @@ def test_a_transform_that_nobody_knows_costs_the_cloud_alone_and_is_named(world)
     maker = under_test.node._pipeline._maker
     maker.use(maker.settings, Nowhere())
     robot.expect("depth/image", send(robot, 0))
-    robot.diagnosed("faults/TF missing", "5")
-    assert "/dkt_perception/points: no transform from 'optical' to 'table'" in robot.diagnosis()["last fault"]
+    told = robot.told(lambda told: told["faults/TF missing"] == "5")
+    assert "/dkt_perception/points: no transform from 'optical' to 'table'" in told["last fault"]
     assert robot.got["points"] == []
 
 

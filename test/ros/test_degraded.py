@@ -10,7 +10,7 @@ import pytest
 
 from dkt_ros import node_lifecycle, worker
 from test.ros.engine import SensorEngine
-from test.ros.harness import until
+from test.ros.harness import accounted, until
 
 
 @pytest.fixture
@@ -19,31 +19,22 @@ def quick(monkeypatch):
     monkeypatch.setattr(worker, "RETRY_AFTER_S", (0.5, 1.0))
 
 
-def conserved(robot) -> bool:
-    """Whether every picture is accounted for."""
-    diagnosis = robot.diagnosis()
-    return int(diagnosis["images received"]) == sum(
-        int(diagnosis[key]) for key in ("estimates published", "drops", "waiting")
-    )
-
-
 def test_a_model_that_always_raises_is_left_alone_for_a_while_and_tried_again(world, moments, quick):
     robot, under_test = world()
     under_test.engine.always_fail = RuntimeError("the driver is gone")
     for _ in range(worker.FAILURES_IN_A_ROW):
         moments(robot)
         robot.diagnosed("waiting", "0")
-    line = robot.diagnosed("why no output", lambda line: line.startswith("degraded"))
-    assert "the model failed 3 times in a row (RuntimeError: the driver is gone)" in line
-    assert robot.diagnosis()["level"] == 2 and robot.diagnosis()["state"] == "active"
-    moments(robot)
-    robot.diagnosed("drops/degraded", lambda count: int(count) >= 1)
+    told = robot.told(lambda told: told["why no output"].startswith("degraded"))
+    assert "the model failed 3 times in a row (RuntimeError: the driver is gone)" in told["why no output"]
+    assert told["level"] == 2 and told["state"] == "active"
+    until(lambda: moments(robot) and "drops/degraded" in robot.diagnosis(), "what comes meanwhile is dropped")
     tried = under_test.engine.calls
     until(lambda: moments(robot) and under_test.engine.calls > tried, "another try")
     under_test.engine.always_fail = None
     until(lambda: moments(robot) and robot.got["depth/image"], "depth again")
     robot.diagnosed("why no output", "")
-    until(lambda: conserved(robot), lambda: f"every picture is accounted for: {robot.diagnosis()}")
+    robot.told(accounted)
 
 
 def test_failures_that_are_not_in_a_row_do_not_degrade(world, moments):
@@ -53,8 +44,8 @@ def test_failures_that_are_not_in_a_row_do_not_degrade(world, moments):
         moments(robot, count)
         robot.diagnosed("waiting", "0")
         robot.expect("depth/image", moments(robot))
-    assert "degraded" not in robot.diagnosis()["why no output"]
-    assert robot.diagnosis()["faults/model error"] == "4"
+    told = robot.told(lambda told: told["faults/model error"] == "4")
+    assert "degraded" not in told["why no output"]
 
 
 def test_the_waits_grow_and_end_at_half_a_minute():
@@ -81,9 +72,9 @@ def test_an_output_that_cannot_be_made_costs_only_itself(world, moments, monkeyp
 
     monkeypatch.setattr(under_test.node._pipeline._maker, "make", failing)
     robot.expect("depth/image", moments(robot))
-    robot.diagnosed("faults/points not published", "5")
-    assert "MemoryError: no room for a cloud" in robot.diagnosis()["last fault"]
-    assert "/dkt_perception/points" in robot.diagnosis()["last fault"]
+    told = robot.told(lambda told: told["faults/points not published"] == "5")
+    assert "MemoryError: no room for a cloud" in told["last fault"]
+    assert "/dkt_perception/points" in told["last fault"]
     assert robot.got["points"] == []
 
 
@@ -106,8 +97,8 @@ def test_an_error_of_ours_costs_what_it_was_at_and_nothing_else(world, moments, 
         patch.setattr(owner(pipeline), method, failing)
         robot.send_moment(next(itertools.count()))
         until(lambda: under_test.node._statistics.counts()[1][reason], reason)
-    robot.diagnosed("last fault", lambda fault: "KeyError: 'an error of ours' (test_degraded.py:" in fault)
-    assert robot.diagnosis()["last fault"].endswith("please report this")
+    fault = robot.diagnosed("last fault", lambda fault: "KeyError: 'an error of ours' (test_degraded.py:" in fault)
+    assert fault.endswith("please report this")
     until(lambda: moments(robot) and robot.got["depth/image"], "the stream goes on")
 
 
@@ -156,12 +147,9 @@ def test_a_model_that_hangs_is_never_used_by_two_threads(world, moments, monkeyp
     robot.diagnosed("waiting", "5")
     until(lambda: engine.calls == 1, "the model has the clip")
     assert node.trigger_deactivate() == node_lifecycle.SUCCESS
-    robot.diagnosed("drops/deactivated", "5")
-    robot.diagnosed("waiting", "0")
-    assert conserved(robot)
+    robot.told(lambda told: (told["drops/deactivated"], told["waiting"]) == ("5", "0") and accounted(told))
     assert node.trigger_activate() == node_lifecycle.FAILURE
-    robot.diagnosed("state", "inactive")
-    assert "still works on a clip" in robot.diagnosis()["why no output"]
+    robot.told(lambda told: told["state"] == "inactive" and "still works on a clip" in told["why no output"])
     assert "activate again when it is done" in capfd.readouterr().err
     engine.gate.set()
     until(lambda: node.trigger_activate() == node_lifecycle.SUCCESS, "activation")

@@ -52,15 +52,15 @@ def test_unconfigured(start, robot):
 
 def test_while_the_model_is_being_loaded(start, robot):
     process = start(*START, "-p", "weights:=never_loads")
-    robot.diagnosed("state", "configuring")  # diagnostics go on meanwhile
-    assert "being loaded" in robot.diagnosis()["why no output"]
+    told = robot.told(lambda told: told["state"] == "configuring")  # diagnostics go on meanwhile
+    assert "being loaded" in told["why no output"]
     end(process, signal.SIGINT)
 
 
 def test_after_a_failed_start_the_node_stays_and_says_what_to_do(start, robot):
     process = start(*START, "-p", "weights:=cannot_load")
-    robot.diagnosed("why no output", lambda line: "git lfs pull" in line)
-    assert (robot.diagnosis()["state"], robot.diagnosis()["level"]) == ("unconfigured", 2)
+    told = robot.told(lambda told: "git lfs pull" in told["why no output"])
+    assert (told["state"], told["level"]) == ("unconfigured", 2)
     assert "ros2 lifecycle set /dkt_perception configure" in end(process, signal.SIGTERM)
 
 
@@ -106,8 +106,7 @@ def test_degraded(start, robot):
     def degraded() -> bool:
         for _ in range(5):
             robot.send_moment(next(sent))
-        robot.diagnosed("waiting", "0")
-        return "degraded" in robot.diagnosis()["why no output"]
+        return "degraded" in robot.told(lambda told: told["waiting"] == "0")["why no output"]
 
     until(degraded, "degraded")
     end(process, signal.SIGINT)
@@ -119,8 +118,8 @@ def test_an_error_of_ours_in_a_callback_is_no_end(start, robot):
     client = robot.node.create_client(Trigger, "/dkt_perception/reset")
     until(client.service_is_ready, "the service")
     client.call_async(Trigger.Request())
-    robot.diagnosed("faults/error in the executor", lambda count: int(count) >= 1)
-    assert "an error of ours" in robot.diagnosis()["last fault"]
+    told = robot.told(lambda told: int(told["faults/error in the executor"]) >= 1)
+    assert "an error of ours" in told["last fault"]
     assert "please report this" in end(process, signal.SIGINT)
 
 

@@ -11,7 +11,7 @@ import pytest
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
-from test.ros.harness import HEIGHT, INPUTS, WIDTH, table, until
+from test.ros.harness import HEIGHT, INPUTS, WIDTH, accounted, table, until
 from test.ros.processes import Processes
 from test.ros.readers import read_image
 
@@ -28,16 +28,7 @@ def publish(robot, *names: str) -> None:
     """Let these topics appear."""
     for name in names:
         robot.publishers[name] = robot.node.create_publisher(INPUTS[name], name, QoSProfile(depth=20))
-    until(lambda: all(robot.publishers[name].get_subscription_count() for name in names), f"{names} are subscribed")
-
-
-def accounted(robot) -> None:
-    """Every picture was answered, dropped for a reason, or waits."""
-    keys = ("estimates published", "drops", "waiting")
-    until(
-        lambda: (now := robot.diagnosis()) and int(now["images received"]) == sum(int(now[key]) for key in keys),
-        lambda: f"every picture is accounted for: {robot.diagnosis()}",
-    )
+    robot.wait_subscribed(*names)
 
 
 def test_a_camera_process_that_is_killed_and_another_with_another_reliability(world, camera):
@@ -46,17 +37,16 @@ def test_a_camera_process_that_is_killed_and_another_with_another_reliability(wo
     until(lambda: len(robot.got["depth/image"]) >= 5, robot.diagnosis, 60)
     first.kill()
     # DDS believes in the dead publisher, and auto in its reliability, for as long as its lease lasts.
-    line = robot.diagnosed("why no output", lambda line: line.startswith("/image has "))
-    assert "no image comes" in line or "no publisher" in line
-    assert robot.diagnosis()["level"] == 3
+    told = robot.told(lambda told: told["why no output"].startswith("/image has "))
+    assert "no image comes" in told["why no output"] or "no publisher" in told["why no output"]
+    assert told["level"] == 3
     killed, before = time.time() * 1e3, len(robot.got["depth/image"])
     camera(reliable=True)
     until(lambda: len(robot.got["depth/image"]) >= before + 8, robot.diagnosis, 60)
     assert all(stamp > killed for stamp in robot.stamps()[before:])
     assert robot.stamps() == sorted(robot.stamps())
-    robot.diagnosed("why no output", "")
-    accounted(robot)
-    assert "model error" not in str(robot.diagnosis())
+    told = robot.told(lambda told: told["why no output"] == "" and accounted(told))
+    assert "model error" not in str(told)
 
 
 def test_a_camera_info_that_becomes_invalid_and_valid_again(world):
@@ -68,12 +58,12 @@ def test_a_camera_info_that_becomes_invalid_and_valid_again(world):
         robot.send_info(100 * index, focal=0.0)
         robot.send_depth(100 * index)
         robot.send_image(100 * index)
-    robot.diagnosed("drops/bad camera_info", "3")
-    assert "fx=0" in robot.diagnosis()["last fault"] and "calibrate" in robot.diagnosis()["last fault"]
+    told = robot.told(lambda told: told["drops/bad camera_info"] == "3")
+    assert "fx=0" in told["last fault"] and "calibrate" in told["last fault"]
     for index in range(8, 12):
         robot.send_moment(100 * index)
     robot.expect("depth/image", 1100)
-    accounted(robot)
+    robot.told(accounted)
 
 
 def test_a_camera_info_that_stops_coming_is_the_last_one(world):
@@ -112,7 +102,7 @@ def test_depth_that_comes_later_goes_and_returns(world):
     publish(robot, "depth")
     moments(13, depth=True)
     np.testing.assert_allclose(read_image(robot.expect("depth/image", 1600)), table(), rtol=0.01)
-    accounted(robot)
+    robot.told(accounted)
 
 
 def test_a_mask_that_appears(world):
@@ -170,4 +160,4 @@ def test_a_second_publisher_on_the_image_topic_is_no_disaster(world):
         robot.send_moment(100 * index)
     robot.expect("depth/image", 1200 - 100)
     assert {message.width for message in robot.got["depth/image"]} == {WIDTH}
-    accounted(robot)
+    robot.told(accounted)

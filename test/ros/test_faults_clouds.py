@@ -35,9 +35,10 @@ def as_ros(fields) -> PointCloud2:
 def test_every_good_cloud_after_bad_ones_is_planned(monkeypatch):
     monkeypatch.setattr(module, "DIAGNOSTICS_PERIOD", 0.1)
     monkeypatch.setattr(module, "RECHECK_PERIOD", 0.05)
-    spinning, planner = Spinning(), Planner()
+    spinning = Spinning()
     node = module.GraspNode(context=spinning.context)
     spinning.start(node)
+    planner = Planner(node)
     good = message(*Shot(40.0).cylinder(0.05, 0.03, 0.03, 0.12).cloud())
     turns, refused = itertools.count(1), []
 

@@ -94,11 +94,11 @@ def test_two_nodes_side_by_side(two_nodes):
         two_nodes[0].send_signal(signal.SIGKILL)
         right.send(7500, 4)
         assert right.expect(9)[-1] == 7800
-        for name in ("reset", "capture"):
-            assert f"/right/seer/{name}" in dict(robot.node.get_service_names_and_types())
+        services = {"/right/seer/reset", "/right/seer/capture"}
+        until(lambda: services <= dict(robot.node.get_service_names_and_types()).keys(), f"{services} are found")
         assert robot.call(Trigger, "/right/seer/reset", Trigger.Request()).success
         two_nodes[1].send_signal(signal.SIGINT)
-        assert two_nodes[1].wait(10) == 0
+        assert two_nodes[1].wait(30) == 0
     finally:
         robot.close()
 

@@ -117,8 +117,8 @@ def test_an_activation_that_fails_halfway_leaves_nothing_behind(world, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(node_pipeline, "Worker", no_thread)
         assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
-    line = robot.diagnosed("why no output", lambda line: "cannot be activated" in line)
-    assert "OSError: can't start new thread" in line and robot.diagnosis()["state"] == "inactive"
+    told = robot.told(lambda told: "cannot be activated" in told["why no output"])
+    assert "OSError: can't start new thread" in told["why no output"] and told["state"] == "inactive"
     assert "/image" not in [each.topic_name for each in node.subscriptions]
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert [each.topic_name for each in node.subscriptions].count("/image") == 1
@@ -135,9 +135,9 @@ def test_a_transition_that_raises_is_told(world, monkeypatch):
         patch.setattr(under_test.node._pipeline, "abandon", failing, raising=True)
         patch.setattr(node_pipeline.Pipeline, "busy", property(lambda pipeline: False))
         under_test.node.trigger_deactivate()
-        line = robot.diagnosed("why no output", lambda line: "a transition failed" in line)
-    assert line.startswith("the node is unconfigured")
-    assert "KeyError: 'an error of ours'" in robot.diagnosis()["last fault"]
+        told = robot.told(lambda told: "a transition failed" in told["why no output"])
+    assert told["why no output"].startswith("the node is unconfigured")
+    assert "KeyError: 'an error of ours'" in told["last fault"]
     assert under_test.node.start()
     robot.diagnosed("state", "active")
 
@@ -168,6 +168,5 @@ def test_a_clock_that_goes_back_starts_a_new_history(world):
     robot.expect("depth/image", 60_400)
     robot.diagnosed("age (s)", lambda age: abs(float(age)) < 1)
     clock.publish(Clock(clock=robot.header(1_000).stamp))
-    robot.diagnosed("faults/clock went back", "1")
-    assert "59.000 s" in robot.diagnosis()["last fault"]
-    assert robot.diagnosis()["drops/clock went back"] == "2"
+    told = robot.told(lambda told: told["faults/clock went back"] == "1")
+    assert "59.000 s" in told["last fault"] and told["drops/clock went back"] == "2"

@@ -66,13 +66,13 @@ def test_a_word_that_is_no_choice_is_refused_at_configure_as_it_is_live(world):
 def test_images_that_all_have_one_stamp_are_an_error(world):
     robot, _ = world(robot={"inputs": ("image", "camera_info")})
     robot.send_info(0)
-    for _ in range(20):  # one for each status
+
+    def one_more():
         robot.send_image(500)
-        line = robot.diagnosed("why no output", bool)
-        if "came twice" in line:
-            break
-    assert "stamp 500000000 ns came twice" in line
-    assert robot.diagnosis()["level"] == 2
+        told = robot.told(lambda told: told["why no output"])
+        return told if "stamp 500000000 ns came twice" in told["why no output"] else None
+
+    assert until(one_more, robot.diagnosis)["level"] == 2
 
 
 def test_a_clip_in_work_shows_what_the_last_finished_one_took(world):
@@ -84,8 +84,9 @@ def test_a_clip_in_work_shows_what_the_last_finished_one_took(world):
     calls = under_test.engine.calls
     moments(robot, 5, 8)
     until(lambda: under_test.engine.calls > calls, "the next clip is in work")
-    assert robot.diagnosed("clip (s)", bool) == took
-    assert {"seconds/trust", "seconds/engine", "seconds/fit", "seconds/fuse"} <= set(robot.diagnosis())
+    told = robot.told(lambda told: told["clip (s)"])
+    assert told["clip (s)"] == took
+    assert {"seconds/trust", "seconds/engine", "seconds/fit", "seconds/fuse"} <= set(told)
     under_test.engine.gate.set()
     robot.expect("depth/image", 800)
 
@@ -96,11 +97,12 @@ def test_a_workspace_without_a_point_says_where_the_points_lie(world):
         robot, _ = world(node={"static_extrinsics": EXTRINSICS, "cloud.layout": layout, **box})
         moments(robot, 0, 4)
         robot.expect("points", 400)
-        assert "QoS mismatch" not in robot.diagnosis()["notes"]
-        note = robot.diagnosed("notes", lambda text: "clouds are empty" in text)
+        told = robot.told(lambda told: "clouds are empty" in told["notes"])
+        note = told["notes"]
+        assert "QoS mismatch" not in note
         assert "no point lies in the workspace box (points lie in x -" in note and "of 'table')" in note
-        assert "z 0.50..0.88" in note and robot.diagnosis()["message"].count("clouds are empty") == 1
-        assert robot.diagnosis()["level"] == 1
+        assert "z 0.50..0.88" in note and told["message"].count("clouds are empty") == 1
+        assert told["level"] == 1
 
 
 def test_a_reader_that_our_output_cannot_serve_is_named_beside_those_it_serves(world):
@@ -112,8 +114,8 @@ def test_a_reader_that_our_output_cannot_serve_is_named_beside_those_it_serves(w
     assert f"set {name}" in note and kept is not None
     moments(robot, 0, 4)
     robot.expect("depth/image", 400)
-    robot.diagnosed("output flows", "True")
-    assert robot.diagnosis()["level"] == 1 and note in robot.diagnosis()["message"]
+    told = robot.told(lambda told: told["output flows"] == "True")
+    assert told["level"] == 1 and note in told["message"]
 
 
 def test_neither_camera_nor_reader(world):

@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
-from test.ros.harness import HEIGHT, OUTPUTS, WIDTH, table, until
+from test.ros.harness import HEIGHT, OUTPUTS, WIDTH, accounted, table, until
 from test.ros.readers import read_cloud, read_image
 
 
@@ -53,9 +53,8 @@ def test_diagnostics_count_everything(world):
     now = round(time.time() * 1e3)
     for index in range(7):
         robot.send_moment(now + 10 * index)
-    robot.diagnosed("estimates published", "5")
-    diagnosis = robot.diagnosis()
-    assert (diagnosis["images received"], diagnosis["waiting"], diagnosis["drops"]) == ("7", "2", "0")
+    diagnosis = robot.told(lambda told: (told["estimates published"], told["waiting"]) == ("5", "2"))
+    assert (diagnosis["images received"], diagnosis["drops"]) == ("7", "0")
     assert diagnosis["fit/accepted"] == "True"
     assert float(diagnosis["fit/scale (1/m)"].split()[0]) == pytest.approx(2, rel=0.02)
     assert (diagnosis["model"], diagnosis["device"], diagnosis["state"]) == ("sensor", "cpu", "active")
@@ -109,8 +108,8 @@ def test_without_a_reader_nothing_is_computed(world):
     robot, under_test = world(robot={"outputs": ()})
     for index in range(8):
         robot.send_moment(100 * index)
-    robot.diagnosed("drops/no subscriber", "8")
-    assert "nobody subscribes" in robot.diagnosis()["why no output"] and robot.diagnosis()["level"] == 0
+    told = robot.told(lambda told: told["drops/no subscriber"] == "8")
+    assert "nobody subscribes" in told["why no output"] and told["level"] == 0
     assert under_test.engine.clips == []
     robot.add_reader("disparity/image")
     robot.diagnosed("why no output", lambda text: "nobody" not in text)
@@ -195,10 +194,8 @@ def test_a_slow_model_drops_old_frames_and_blocks_nothing(world):
     dropped = int(robot.diagnosed("drops/overload", lambda value: int(value) > 20))
     under_test.engine.gate.set()
     robot.expect("depth/image", 3900)
-    robot.diagnosed("waiting", lambda value: int(value) < 5)
-    diagnosis = robot.diagnosis()
-    total = int(diagnosis["estimates published"]) + int(diagnosis["drops"]) + int(diagnosis["waiting"])
-    assert total == 40 and int(diagnosis["drops/overload"]) >= dropped
+    told = robot.told(lambda told: int(told["waiting"]) < 5 and accounted(told))
+    assert told["images received"] == "40" and int(told["drops/overload"]) >= dropped
 
 
 def test_an_error_in_the_model_costs_one_clip(world):
@@ -206,8 +203,7 @@ def test_an_error_in_the_model_costs_one_clip(world):
     under_test.engine.fail = RuntimeError("CUDA out of memory")
     for index in range(5):
         robot.send_moment(100 * index)
-    robot.diagnosed("drops/model error", "5")
-    assert "RuntimeError: CUDA out of memory" in robot.diagnosis()["last fault"]
+    robot.told(lambda told: told["drops/model error"] == "5" and "RuntimeError: CUDA out of" in told["last fault"])
     for index in range(5, 10):
         robot.send_moment(100 * index)
     robot.expect("depth/image", 900)

@@ -81,8 +81,7 @@ def test_a_transform_that_nobody_publishes_costs_the_cloud_and_is_said(world):
     for index in range(5):
         robot.send_moment(100 * index)
     robot.expect("depth/image", 300)
-    robot.diagnosed("faults/TF missing", "5")
-    text = robot.diagnosis()["last fault"]
+    text = robot.told(lambda told: told["faults/TF missing"] == "5")["last fault"]
     assert "no transform from 'optical' to 'base' at 0.400000000 s" in text and "view_frames" in text
     assert robot.got["points"] == []
     Arm(robot).moves(500, 2000)
@@ -125,4 +124,4 @@ def test_a_picture_waits_for_the_transform_of_its_plane_that_comes_later(world):
     robot.expect("disparity/image", 400)
     (clip,) = under_test.engine.clips
     assert [frame.plane for frame in clip.frames] == [pytest.approx((0, 0, -1, 2))] * 5
-    assert "faults/TF missing" not in robot.diagnosis()
+    assert "faults/TF missing" not in robot.told(lambda told: told["estimates published"] == "5")
