@@ -1,7 +1,7 @@
 """Fits the weights of the confidence to renders with ground truth, and writes them with how they were made.
 
     python -m benchmarks.calibrate data/val [data/train4 ...]     writes dkt_ros/resources/confidence.yaml
-    dkt eval data/heldout --json out/heldout.json --pictures out/heldout      the check, on other sequences
+    dkt eval data/heldout --out out/heldout      the check, on other sequences
 
 Never give it the sequences of the check, nor those that the engine was trained on. More
 come from other seeds of the recipe of ``make heldout``; those of "train4", in the environment of ``make render-env``:
@@ -49,7 +49,8 @@ from dkt_ros.confidence import (
     kind_of_inferred,
 )
 from dkt_ros.engines import Engine, load_engine
-from dkt_ros.evaluation.protocols import Range, align_disparity
+from dkt_ros.evaluation.alignment import align_disparity
+from dkt_ros.evaluation.protocols import Range
 from dkt_ros.files import written_whole
 from dkt_ros.frames import PROVENANCE_MEASURED, Clip, Estimate, Float32, Frame, Prediction
 from dkt_ros.metric import ScaleSettings

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from dkt_ros.evaluation.alignment import Alignment
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR, baselines
 from dkt_ros.evaluation.metrics import mean_of
-from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, Scorer, valid_truth
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, valid_truth
 from dkt_ros.evaluation.provenance import ByProvenance
 from dkt_ros.evaluation.published import score_published
 from dkt_ros.evaluation.reliability import Reliability
+from dkt_ros.evaluation.scorer import Scorer
 from dkt_ros.evaluation.videos import Picked, Pictures, Spool
 from dkt_ros.evaluation.whole_pictures import score_whole_pictures
 from dkt_ros.fills import CLASSICAL_FILLS
@@ -114,7 +116,8 @@ def evaluate(
     if detailed:
         places = [number for number, index in enumerate(kept) if index in starts]
         fits = {name: Alignment(**found["A"]["alignment"]) for name, found in scores.items() if found["A"]}
-        for method, found in score_whole_pictures(looked_at, fits, frames, reference, limits, places).items():
+        seams = {answer.method: places for answer in looked_at}
+        for method, found in score_whole_pictures(looked_at, fits, frames, reference, limits, seams).items():
             scores[method] |= found
         scores[OURS]["provenance"] = heard.provenance.scores()
     if published:

@@ -26,8 +26,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.evaluation.alignment import Alignment, RunningFit, aligned_depth
 from dkt_ros.evaluation.metrics import Mask
-from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, RunningFit, aligned_depth
+from dkt_ros.evaluation.protocols import Answer, Range, Reference
 from dkt_ros.evaluation.videos import Made, Pictures
 from dkt_ros.frames import Float32, UInt8
 
@@ -165,9 +166,7 @@ def published_scores(
     if len(shapes[0]) != 3 or len(set(shapes)) != 1:
         raise ValueError(f"predicted {shapes[0]}, reference {shapes[1]}, valid {shapes[2]}: must be one (T, H, W)")
     if pictures is not None and tuple(pictures.shape) != (*shapes[0], 3):
-        raise ValueError(
-            f"pictures {tuple(pictures.shape)}: must be {(*shapes[0], 3)} as the depth is; resize them"
-        )
+        raise ValueError(f"pictures {tuple(pictures.shape)}: must be {(*shapes[0], 3)} as the depth is; resize them")
     sums = _Sums()
     for index in range(shapes[0][0]):
         picture = None if pictures is None else pictures[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -25,7 +26,8 @@ class Pictures(Protocol):
 class Spool:
     """Arrays that wait in a temporary file (in ``TMPDIR``; gone with this object) until they are asked for.
 
-    ``None`` takes no room and comes back as NaN in the shape and type of the first array.
+    ``None`` takes no room and comes back as NaN in the shape and type of the first array. One thread appends; any may
+    read what is in.
     """
 
     def __init__(self) -> None:
@@ -47,12 +49,12 @@ class Spool:
         self._first = self._first or (array.shape, array.dtype)
         if array.dtype != self._first[1]:
             raise ValueError(f"{array.dtype} among {self._first[1]}: one spool holds one type")
-        data = _bytes_of(np.ascontiguousarray(array))
-        self._file.seek(self._end)
+        data, end = _bytes_of(np.ascontiguousarray(array)), self._end
         while data:
-            data = data[self._file.write(data) :]
+            written = os.pwrite(self._file.fileno(), data, end)
+            data, end = data[written:], end + written
         self._places.append((self._end, array.shape))
-        self._end += array.nbytes
+        self._end = end
 
     @property
     def empty(self) -> bool:
@@ -74,10 +76,12 @@ class Spool:
         if place is None:
             return np.full(self._first[0], np.nan, self._first[1])
         found: NDArray[Any] = np.empty(place[1], self._first[1])
-        self._file.seek(place[0])
-        view = _bytes_of(found)
+        view, offset = _bytes_of(found), place[0]
         while view:
-            view = view[self._file.readinto(view) :]
+            count = os.preadv(self._file.fileno(), [view], offset)
+            if not count:
+                raise OSError("a temporary file ended early: was it cut off, or the disk full?")
+            view, offset = view[count:], offset + count
         return found
 
 
@@ -97,6 +101,32 @@ class Picked:
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
         return self._pictures[self._index[index]]
+
+
+class Patched:
+    """Other pictures, but for some pixels of each.
+
+    Args:
+        base: (T, H, W) the other pictures.
+        places: of every picture, the numbers of its own pixels, (n,).
+        values: of every picture, what is there, (n,).
+    """
+
+    def __init__(self, base: Pictures, places: Spool, values: Spool) -> None:
+        self.base, self.places, self.values = base, places, values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, H, W)."""
+        return self.base.shape
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        picture = np.array(self.base[index])
+        picture.reshape(-1)[self.places[index]] = self.values[index]
+        return picture
 
 
 class Made:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from dkt_ros.evaluation import boundaries, chamfer, temporal
+from dkt_ros.evaluation.alignment import Alignment, aligned_depth, inverse
 from dkt_ros.evaluation.metrics import Mask
-from dkt_ros.evaluation.protocols import Alignment, Answer, Range, Reference, aligned_depth, valid_truth
+from dkt_ros.evaluation.protocols import Answer, Range, Reference, valid_truth
 from dkt_ros.frames import Float32, Frame
 
 #: Written beside the numbers.
@@ -102,8 +103,7 @@ class _Running:
         if self.answer.disparity is not None:
             return np.asarray(self.answer.disparity[index], np.float32)
         assert self.metric is not None  # there is no alignment without either
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.metric > 0, 1 / self.metric, np.nan).astype(np.float32)
+        return inverse(self.metric)
 
 
 def _objects(reference: Reference, index: int) -> Mask:

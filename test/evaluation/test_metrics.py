@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dkt_ros.evaluation.metrics import DepthScores, NormalScores, mean_of
-from dkt_ros.evaluation.tallies import DepthTally, NormalTally
+from dkt_ros.evaluation.normal_tally import NormalTally
+from dkt_ros.evaluation.tallies import DepthTally
 
 
 def grid(*rows: list[float]) -> np.ndarray:

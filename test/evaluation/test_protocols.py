@@ -5,15 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from dkt_ros.evaluation.protocols import (
-    Answer,
-    Range,
-    Reference,
-    RunningFit,
-    Scorer,
-    align_disparity,
-    aligned_depth,
-)
+from dkt_ros.evaluation.alignment import RunningFit, align_disparity, aligned_depth
+from dkt_ros.evaluation.protocols import Answer, Range, Reference
+from dkt_ros.evaluation.scorer import Scorer
 from dkt_ros.evaluation.videos import Spool
 
 LIMITS = Range()
@@ -124,7 +118,7 @@ def test_a_video_with_no_or_one_valid_pixel_is_flagged_and_has_no_fit(pixels: in
     depth = np.full_like(truth.depth, np.nan)
     depth.reshape(-1)[:pixels] = 0.5
     result = score(Answer("any", depth=truth.depth), Reference("dark", depth, truth.transparent), LIMITS)
-    assert result["A"]["alignment"]["pixels"] == pixels and "at least 2" in result["A"]["alignment"]["flag"]
+    assert result["A"]["alignment"]["pixels"] == pixels and "at least 3" in result["A"]["alignment"]["flag"]
     assert result["A"]["all"]["flag"] and result["A"]["all"]["rel"] is None
     assert result["C"]["all"]["reference_pixels"] == result["C"]["all"]["pixels"] == pixels
     assert not json_has_nan(result)

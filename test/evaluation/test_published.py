@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dkt_ros.evaluation.alignment import aligned_depth
 from dkt_ros.evaluation.metrics import mean_of
-from dkt_ros.evaluation.protocols import Answer, Range, Reference, aligned_depth
+from dkt_ros.evaluation.protocols import Answer, Range, Reference
 from dkt_ros.evaluation.published import (
     PublishedScores,
     depth_steps,
