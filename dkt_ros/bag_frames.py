@@ -1,159 +1,177 @@
-"""The camera inside a bag: which topics it uses, and its frames with depth and intrinsics joined by stamp."""
+"""The frames of one camera of a bag: pictures with depth and intrinsics joined by stamp."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from dkt_ros import messages
-from dkt_ros.bags import Bag, BagError, RawMessages
-from dkt_ros.frames import Frame, Intrinsics
-
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-#: Words in a topic that say that its pictures are not what a colour camera sees.
-NOT_COLOUR = (
-    "depth",
-    "mask",
-    "normals",
-    "infra",
-    "disparity",
-    "confidence",
-    "provenance",
-    "ground_truth",
-    "transparent",
-)
-#: Messages of the picture's topic that may wait for their companions before they go without.
-LONGEST_WAIT = 64
+from dkt_ros.bag_join import Int64, Joined, Plan, Track, follow_plan, make_plan, nearest
+from dkt_ros.bag_topics import CameraTopics
+from dkt_ros.bags import Bag, BagError, RawMessage
+from dkt_ros.frames import Float32, Frame, Intrinsics
 
 T = TypeVar("T")
 
 
+class Infos:
+    """The camera_info of one topic. A camera that changes while it is recorded is followed.
+
+    A picture gets the camera_info nearest to it in stamp, however far: also those before the first one. Unusable ones
+    are left out and counted.
+    """
+
+    def __init__(self) -> None:
+        self._track = Track()
+        self._cameras: list[Intrinsics] = []
+        self._which = array("q")
+
+    def add(self, bag: Bag, raw: RawMessage, skipped: Counter[str]) -> None:
+        """The next one."""
+        message = _decoded(partial(bag.decode, raw), raw.topic, skipped)
+        if message is None:
+            return
+        camera = _decoded(partial(messages.decode_intrinsics, message, raw.topic), raw.topic, skipped)
+        if camera is None:
+            return
+        if not self._cameras or camera != self._cameras[-1]:
+            self._cameras.append(camera)
+        self._track.add(raw)
+        self._which.append(len(self._cameras) - 1)
+
+    def of(self, plan: Plan) -> tuple[Int64, int]:
+        """(N,) number of the camera of each step of a plan, -1 without any; and how many came before the first."""
+        if not self._which:
+            return np.full(len(plan), -1, np.int64), 0
+        ours, theirs = (plan.stamps, self._track.stamps) if self._track.stamped else (plan.times, self._track.times)
+        which = np.frombuffer(self._which, np.int64)[nearest(ours, theirs)]
+        return which, int(np.count_nonzero(ours < theirs.min()))
+
+    def __getitem__(self, which: int) -> Intrinsics | None:
+        return self._cameras[which] if which >= 0 else None
+
+
 @dataclass(frozen=True)
-class CameraTopics:
-    """The topics of one camera; depth and camera_info may be absent."""
+class Survey:
+    """What is known of a camera's frames before one of them is decoded.
 
-    image: str
-    camera_info: str | None
-    depth: str | None
-
-
-def find_camera(
-    topics: Mapping[str, str], image: str | None = None, camera_info: str | None = None, depth: str | None = None
-) -> CameraTopics:
-    """Choose the topics of the colour camera; a name that is given is taken as it is.
-
-    Otherwise: the only picture that is not depth, mask or the like (the raw one where it is there compressed too; one
-    named colour or rgb before others); the camera_info beside it; the depth picture, one aligned to colour before
-    others.
-
-    Raises:
-        BagError: a given topic is not in the bag, there is no picture, or the choice is not clear.
+    Attributes:
+        topics: of the camera.
+        plan: what belongs together.
+        infos, depth_infos: camera_info of the picture and of the depth; ``info_of``, ``depth_info_of``: (N,) which.
+        odd: what is not as it should be, in words with topic and value -> how often.
     """
-    for name in (image, camera_info, depth):
-        if name is not None and name not in topics:
-            raise BagError(f"topic {name!r} is not in the bag; it has {', '.join(sorted(topics)) or 'none'}")
-    pictures = sorted(name for name, kind in topics.items() if kind in IMAGE_TYPES)
-    if image is None:
-        coloured = [name for name in pictures if not any(word in name for word in NOT_COLOUR)]
-        image = _only(_without_copies(coloured), ("color", "colour", "rgb"), "--image", topics)
-        if image is None:
-            raise BagError(f"no colour pictures in the bag; it has {', '.join(sorted(topics)) or 'no topics'}")
-    if depth is None:
-        deep = [n for n in pictures if "depth" in n and "ground_truth" not in n and topics[n] == IMAGE_TYPES[0]]
-        depth = _only(deep, ("aligned", "registered"), "--depth", topics)
-    if camera_info is None:
-        folder = _raw_name(image).rpartition("/")[0]
-        camera_info = f"{folder}/camera_info"
-        camera_info = camera_info if topics.get(camera_info) == INFO_TYPE else None
-    return CameraTopics(image, camera_info, depth)
+
+    topics: CameraTopics
+    plan: Plan
+    infos: Infos
+    info_of: Int64
+    depth_infos: Infos
+    depth_info_of: Int64
+    odd: Counter[str] = field(default_factory=Counter)
 
 
-def read_frames(
-    bag: Bag, camera: CameraTopics, slop_s: float = 0.02, skipped: Counter[str] | None = None
-) -> Iterator[Frame]:
-    """The frames of a bag, in the order of recording, in bounded memory.
+class Moment(NamedTuple):
+    """A frame and what else was asked for: topic -> message."""
 
-    Depth of another size is brought to the picture's size by the nearest value (no depth is invented); depth whose
-    stamp is further than ``slop_s`` from the picture's is left out. A message that cannot be used is skipped and
-    counted in ``skipped`` under its reason in words (topic, value, remedy).
+    frame: Frame
+    others: dict[str, RawMessage]
+
+
+def survey(bag: Bag, topics: CameraTopics, slop_s: float = 0.02, others: Mapping[str, float] | None = None) -> Survey:
+    """Look at the stamps of a camera's topics.
+
+    Args:
+        bag: an open bag.
+        topics: of the camera.
+        slop_s: largest difference of stamps between a picture and its depth.
+        others: topic -> largest difference of stamps, of what else belongs to the pictures.
     """
-    skipped = Counter() if skipped is None else skipped
-    intrinsics = _intrinsics(bag, camera.camera_info, skipped)
-    companions = [camera.depth] if camera.depth else []
-    for picture, others in joined(bag, camera.image, companions, slop_s, skipped):
-        rgb = _decoded(partial(messages.decode_rgb, picture, camera.image), camera.image, skipped)
-        if rgb is None:
+    slops = {**(others or {}), **({topics.depth: slop_s} if topics.depth else {})}
+    tracks = {topic: Track() for topic in (topics.image, *slops)}
+    infos, depth_infos, odd = Infos(), Infos(), Counter[str]()
+    for raw in bag.messages({*tracks, *topics.names()}):
+        if raw.topic in tracks:
+            tracks[raw.topic].add(raw)
+        if raw.topic == topics.camera_info:
+            infos.add(bag, raw, odd)
+        if raw.topic == topics.depth_info:
+            depth_infos.add(bag, raw, odd)
+    plan = make_plan(tracks, topics.image, slops, odd)
+    info_of, early = infos.of(plan)
+    if early:
+        odd[f"{topics.camera_info}: a picture before the first camera_info, gets its intrinsics"] += early
+    if without := int(np.count_nonzero(info_of < 0)):
+        odd[f"{topics.camera_info or topics.image}: a picture without camera_info, no points and no normals"] += without
+    return Survey(topics, plan, infos, info_of, depth_infos, depth_infos.of(plan)[0], odd)
+
+
+def read_moments(bag: Bag, known: Survey, skipped: Counter[str]) -> Iterator[Moment]:
+    """The frames of a survey, in the order of their stamps, in bounded memory.
+
+    Depth of another size is brought to the picture's size by the nearest value (no depth is invented). As in the node,
+    depth of another frame_id is left out unless it has the picture's size and camera. What cannot be used is skipped
+    and counted in ``skipped`` under its reason in words (topic, value, remedy).
+    """
+    skipped.update(known.odd)
+    for joined in follow_plan(bag, known.plan):
+        topic = known.topics.image
+        picture = _decoded(partial(bag.decode, joined.message), topic, skipped)
+        rgb = None if picture is None else _decoded(partial(messages.decode_rgb, picture, topic), topic, skipped)
+        if picture is None or rgb is None:
             continue
-        sensor = None
-        if camera.depth and camera.depth not in others:
-            text = f"no depth within {slop_s * 1e3:g} ms of a picture, which goes without depth"
-            skipped[f"{camera.depth}: {text}"] += 1
-        elif camera.depth:
-            sensor = _decoded(partial(messages.decode_depth, others[camera.depth], camera.depth), camera.depth, skipped)
         height, width = rgb.shape[:2]
-        scaled = intrinsics
-        if intrinsics is not None and (intrinsics.width, intrinsics.height) != (width, height):
-            scaled = intrinsics.resized(width, height)
-        if sensor is not None and sensor.shape != (height, width):
-            # Same field of view; without a camera any one will do, only the ratio of the sizes counts.
-            any_camera = Intrinsics(width, width, (width - 1) / 2, (height - 1) / 2, width, height)
-            sensor = messages.resample_depth(sensor, None, scaled or any_camera)
-        yield Frame(messages.stamp_ns(picture), picture.header.frame_id, rgb, scaled, sensor)
+        camera = known.infos[int(known.info_of[joined.step])]
+        if camera is not None and (camera.width, camera.height) != (width, height):
+            sizes = f"is for {camera.width}x{camera.height}, {topic} is {width}x{height}"
+            skipped[f"{known.topics.camera_info}: {sizes}; its intrinsics are scaled"] += 1
+            camera = camera.resized(width, height)
+        depth = _depth(bag, known, joined, picture.header.frame_id, camera, (height, width), skipped)
+        stamp = int(known.plan.stamps[joined.step])
+        yield Moment(Frame(stamp, picture.header.frame_id, rgb, camera, depth), joined.companions)
 
 
-def joined(
-    bag: RawMessages, primary: str, companions: Sequence[str], slop_s: float, skipped: Counter[str]
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Every message of ``primary`` with the message of each companion topic whose header stamp is nearest to its own,
-    if within ``slop_s``."""
-    slop_ns = int(slop_s * 1e9)
-    waiting: deque[tuple[int, Any]] = deque()
-    held: dict[str, deque[tuple[int, Any]]] = {topic: deque() for topic in companions}
-    for raw in bag.messages([primary, *companions]):
-        message = _decoded(partial(bag.decode, raw), raw.topic, skipped)
-        if message is None:
-            continue
-        queue = waiting if raw.topic == primary else held[raw.topic]
-        queue.append((messages.stamp_ns(message), message))
-        while waiting and (len(waiting) > LONGEST_WAIT or _settled(waiting[0][0], held)):
-            yield _matched(waiting.popleft(), held, slop_ns)
-    while waiting:
-        yield _matched(waiting.popleft(), held, slop_ns)
-
-
-def _settled(stamp: int, held: Mapping[str, deque[tuple[int, Any]]]) -> bool:
-    """No companion can come any more that is nearer to ``stamp`` than what is held."""
-    return all(queue and queue[-1][0] >= stamp for queue in held.values())
-
-
-def _matched(
-    entry: tuple[int, Any], held: Mapping[str, deque[tuple[int, Any]]], slop_ns: int
-) -> tuple[Any, dict[str, Any]]:
-    stamp, message = entry
-    found = {}
-    for topic, queue in held.items():
-        nearest = min(queue, key=lambda other: abs(other[0] - stamp), default=None)
-        if nearest is not None and abs(nearest[0] - stamp) <= slop_ns:
-            found[topic] = nearest[1]
-        while queue and queue[0][0] < stamp - slop_ns:
-            queue.popleft()
-    return message, found
-
-
-def _intrinsics(bag: Bag, topic: str | None, skipped: Counter[str]) -> Intrinsics | None:
-    """Of the first usable camera_info; None if there is none."""
-    for raw in bag.messages([topic] if topic else []):
-        message = _decoded(partial(bag.decode, raw), raw.topic, skipped)
-        if message is None:
-            continue
-        intrinsics = _decoded(partial(messages.decode_intrinsics, message, raw.topic), raw.topic, skipped)
-        if intrinsics is not None:
-            return intrinsics
-    return None
+def _depth(
+    bag: Bag,
+    known: Survey,
+    joined: Joined,
+    frame_id: str,
+    camera: Intrinsics | None,
+    shape: tuple[int, int],
+    skipped: Counter[str],
+) -> Float32 | None:
+    """The depth of one picture, on its pixels."""
+    topic = known.topics.depth
+    if topic is None:
+        return None
+    if topic not in joined.companions:
+        skipped[f"{topic}: no depth near enough to a picture, which goes without depth (--slop)"] += 1
+        return None
+    message = _decoded(partial(bag.decode, joined.companions[topic]), topic, skipped)
+    depth = None if message is None else _decoded(partial(messages.decode_depth, message, topic), topic, skipped)
+    if message is None or depth is None:
+        return None
+    own = known.depth_infos[int(known.depth_info_of[joined.step])]
+    if message.header.frame_id != frame_id:
+        registered = depth.shape == shape and (own is None or own == camera)
+        used = "used, since size and camera are the picture's" if registered else "left out"
+        told = f"frame_id {message.header.frame_id!r}, but {known.topics.image} has {frame_id!r}: {used}"
+        skipped[f"{topic}: {told}; depth must be registered to the picture (align_depth.enable)"] += 1
+        if not registered:
+            return None
+    if depth.shape == shape:
+        return depth
+    height, width = shape
+    # Same field of view; without a camera any one will do, only the ratio of the sizes counts.
+    any_camera = Intrinsics(width, width, (width - 1) / 2, (height - 1) / 2, width, height)
+    is_its_own = camera is not None and own is not None and (own.height, own.width) == depth.shape
+    return messages.resample_depth(depth, own if is_its_own else None, camera or any_camera)
 
 
 def _decoded(decode: Callable[[], T], topic: str, skipped: Counter[str]) -> T | None:
@@ -165,21 +183,3 @@ def _decoded(decode: Callable[[], T], topic: str, skipped: Counter[str]) -> T | 
     except BagError:
         skipped[f"{topic}: bytes that are no message of its type; record it again"] += 1
     return None
-
-
-def _raw_name(topic: str) -> str:
-    return topic.removesuffix("/compressed")
-
-
-def _without_copies(names: Sequence[str]) -> list[str]:
-    return [name for name in names if _raw_name(name) == name or _raw_name(name) not in names]
-
-
-def _only(names: Sequence[str], preferred: Sequence[str], option: str, topics: Mapping[str, str]) -> str | None:
-    """The one name; of several the one that holds a preferred word; None if there is none."""
-    if len(names) > 1:
-        better = [name for name in names if any(word in name for word in preferred)]
-        names = better or names
-    if len(names) > 1:
-        raise BagError(f"several topics could be meant: {', '.join(names)}; choose one with {option}")
-    return names[0] if names else None

@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.bag_cameras import topics_of
 from dkt_ros.bag_files import is_bag
-from dkt_ros.bag_frames import find_camera, read_frames
+from dkt_ros.bag_frames import read_moments, survey
+from dkt_ros.bag_topics import Ask, BagOrigin, TopicChoice
 from dkt_ros.bags import Bag
 from dkt_ros.frames import Frame
 
@@ -41,6 +43,7 @@ class Source:
         read: gives the frames from the beginning and writes into ``skipped`` and ``problem`` of the source it is given.
         skipped: what could not be used while reading, by reason.
         problem: "" or what is wrong with the input as a whole.
+        origin: the bag and its camera that the frames come from; None of other inputs.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Source:
     read: Callable[[Source], Iterator[Frame]]
     skipped: Counter[str] = field(default_factory=Counter)
     problem: str = ""
+    origin: BagOrigin | None = None
 
     def frames(self) -> Iterator[Frame]:
         """The frames from the beginning, in bounded memory; ``skipped`` then counts for this reading."""
@@ -57,24 +61,28 @@ class Source:
 
 
 def open_source(
-    path: Path,
-    fps: float | None = None,
-    image: str | None = None,
-    camera_info: str | None = None,
-    depth: str | None = None,
+    path: Path, fps: float | None = None, choice: TopicChoice | None = None, ask: Ask | None = None
 ) -> Source:
     """Choose by what ``path`` is: bag (metadata.yaml, .mcap or .db3), folder of pictures, else a video.
 
+    Args:
+        path: the input.
+        fps: frames per second of a folder, or in place of a video's own.
+        choice: the topics of a bag.
+        ask: asks a person where it is not clear which topics of a bag are meant.
+
     Raises:
-        SourceError: there is nothing, or it is none of these (a tar, for example).
-        BagError: it is a bag that cannot be used.
+        SourceError: there is nothing, it is none of these (a tar, for example), or topics of no bag were chosen.
+        BagError: it is a bag that cannot be used, or it is not clear which topics are meant.
     """
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     if fps is not None and not 0 < fps < 1e4:
         raise SourceError(f"--fps {fps}: must be above 0 and below 10000")
     if is_bag(path):
-        return _bag(path, image, camera_info, depth)
+        return _bag(path, choice or TopicChoice(), ask)
+    if choice not in (None, TopicChoice()):
+        raise SourceError(f"{path}: is no bag; leave out the options that choose topics of a bag")
     if path.is_dir():
         pictures = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_counting_order)
         if not pictures:
@@ -90,21 +98,22 @@ def _counting_order(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.name) if part]
 
 
-def _bag(path: Path, image: str | None, camera_info: str | None, depth: str | None) -> Source:
+def _bag(path: Path, choice: TopicChoice, ask: Ask | None) -> Source:
     with Bag(path) as bag:
-        camera = find_camera(bag.topics, image, camera_info, depth)
-        count = first = last = 0
-        for message in bag.messages([camera.image]):
-            first = message.time_ns if count == 0 else first
-            count, last = count + 1, message.time_ns
+        listed = topics_of(bag, ask)
+        camera = listed.one_of(listed.cameras(choice))
+        known = survey(bag, camera.topics, choice.slop_s)
         problem = bag.problem
 
     def frames(source: Source) -> Iterator[Frame]:
         with Bag(path) as bag:
-            yield from read_frames(bag, camera, skipped=source.skipped)
+            for moment in read_moments(bag, known, source.skipped):
+                yield moment.frame
 
-    rate_hz = (count - 1) / ((last - first) * 1e-9) if last > first else 10.0
-    return Source(path.name, count, rate_hz, frames, problem=problem)
+    count, times = len(known.plan), known.plan.times
+    seconds = float(times.max() - times.min()) * 1e-9 if count else 0.0
+    rate_hz = (count - 1) / seconds if seconds else 10.0
+    return Source(path.name, count, rate_hz, frames, problem=problem, origin=BagOrigin(path, camera))
 
 
 def _folder(path: Path, pictures: list[Path], fps: float) -> Source:

@@ -127,8 +127,8 @@ def test_pictures_that_change_size_are_counted_not_lost_silently(
     (tmp_path / "003.png").write_bytes(b"not a picture")
     assert cli.main(["run", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
-    assert "left out 1: pictures of another size than the first one" in said
-    assert "left out 1: 003.png: not a picture" in said
+    assert "1x pictures of another size than the first one, left out" in said
+    assert "1x 003.png: not a picture" in said
 
 
 @pytest.mark.parametrize(
@@ -449,14 +449,12 @@ def test_the_colours_of_the_preview_are_a_choice(engine: ScriptedEngine, rgb_onl
 def test_eval_on_a_bag_prints_the_table_and_writes_every_number(
     engine: ScriptedEngine, bag: Path, tmp_path: Path, capsys
 ) -> None:
-    scores, pictures = tmp_path / "scores.json", tmp_path / "pictures"
-    assert cli.main(["eval", str(bag), "--json", str(scores), "--pictures", str(pictures)]) == 0
+    assert cli.main(["eval", str(bag), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "| ours " in said and "13 of 13 frames of 1 video" in said and "bar: 0.50" in said
-    read = json.loads(scores.read_text())
+    read = json.loads((tmp_path / "out" / "report.json").read_text())
     ours, sensor = (read["mean"][name]["C"]["transparent"]["rel"] for name in ("ours", "raw sensor"))
     assert ours < sensor / 2  # the scripted engine knows the truth
-    assert (pictures / "my_bag.png").exists()
 
 
 def test_eval_on_a_cut_off_bag_says_so_once_and_scores_the_rest(engine: ScriptedEngine, tmp_path: Path, capsys) -> None:
@@ -465,10 +463,10 @@ def test_eval_on_a_cut_off_bag_says_so_once_and_scores_the_rest(engine: Scripted
     folder = write_sequence(sequence, tmp_path / "my_bag")
     (file,) = folder.glob("*.mcap")
     file.write_bytes(file.read_bytes()[: int(0.8 * file.stat().st_size)])
-    assert cli.main(["eval", str(folder), "--json", str(tmp_path / "scores.json")]) == 0
+    assert cli.main(["eval", str(folder), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     assert said.err.count("mcap recover") == 1 and str(folder) in said.err
-    read = json.loads((tmp_path / "scores.json").read_text())
+    read = json.loads((tmp_path / "out" / "report.json").read_text())
     assert 5 < read["videos"][0]["answered"] < 60 and read["problems"]
 
 

@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dkt_ros.bag_frames import find_camera, read_frames
-from dkt_ros.bags import Bag
 from dkt_ros.frames import Frame
 from dkt_ros.shots import CutDetector, follow, shot_lengths
+from dkt_ros.sources import open_source
 
 DEMO = Path(__file__).parents[1] / "dkt_ros" / "resources" / "demo"
 
@@ -37,8 +36,7 @@ def cuts_in(pictures) -> list[int]:
 
 @pytest.fixture(scope="module")
 def demo() -> list[np.ndarray]:
-    with Bag(DEMO) as bag:
-        return [frame.rgb for frame in read_frames(bag, find_camera(bag.topics, None, None, None))]
+    return [frame.rgb for frame in open_source(DEMO).frames()]
 
 
 def test_the_bundled_bag_is_one_shot_even_at_every_fourth_frame(demo):

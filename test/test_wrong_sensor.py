@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import dkt_ros
-from dkt_ros.bag_frames import find_camera, read_frames
-from dkt_ros.bags import Bag
 from dkt_ros.engines import EngineCard, EngineOptions, load_engine
 from dkt_ros.frames import Clip, Frame, Prediction
 from dkt_ros.perception import Perception, PerceptionSettings
+from dkt_ros.sources import open_source
 
 from .streams import HEIGHT, SCALE, WIDTH, depth_error, fits, inverse_depth, seen, still
 
@@ -155,8 +154,7 @@ def test_the_path_publishes_the_opaque_metres_of_before_under_a_wrong_sensor(kin
 
 def test_the_bundled_model_on_the_demo_bag_keeps_its_scale_and_the_opaque_metres():
     """The bundled model reads the sensor, so it repeats what stands behind the glass; the rest must not follow."""
-    with Bag(Path(dkt_ros.__file__).parent / "resources" / "demo") as bag:
-        frames = list(islice(read_frames(bag, find_camera(bag.topics)), 9))
+    frames = list(islice(open_source(Path(dkt_ros.__file__).parent / "resources" / "demo").frames(), 9))
     path, random = (
         Perception(load_engine("nano", EngineOptions(threads=1)), PerceptionSettings(clip_length=5)),
         np.random.default_rng(0),

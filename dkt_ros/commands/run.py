@@ -12,6 +12,9 @@ Writes into the folder given by --out:
                 scale_and_shift (T,2) float64 of 1/depth = scale * disparity + shift, NaN without metric scale;
                 meta (JSON: unit, intrinsics, where normals come from, cuts, ...)
   preview.mp4   the pictures and the depth side by side (PNGs in preview/ where no MP4 can be written)
+
+With --bag DIR the results also go, as the node publishes them, into a bag beside what the input bag held, for
+`ros2 bag play`, Foxglove and `dkt eval`. Which topics of a bag are read: docs/bags.md.
 """
 
 from __future__ import annotations
@@ -23,18 +26,18 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkt_ros import __version__
-from dkt_ros.choices import ENGINE_NAMES, MODES, PRECISIONS, PROFILES, STITCHINGS, VAES
 from dkt_ros.commands import CommandError
+from dkt_ros.commands.bag_options import add_topic_arguments, question_on_terminal, topic_choice
+from dkt_ros.commands.engine_options import add_engine_arguments, engine_options, make_cuts, make_perception
 
 if TYPE_CHECKING:
     from dkt_ros.array_file import ArrayFile
-    from dkt_ros.engines import EngineOptions
     from dkt_ros.frames import Estimate, Frame
     from dkt_ros.perception import Perception
     from dkt_ros.shots import CutDetector
@@ -51,96 +54,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--colours", choices=("turbo", "spectral"), default="turbo", help="of the preview; spectral is DKT's own map"
     )
-    topics = parser.add_argument_group("topics of a bag (default: found by type and name)")
-    topics.add_argument("--image", metavar="TOPIC", help="Image or CompressedImage")
-    topics.add_argument("--camera-info", metavar="TOPIC", help="CameraInfo")
-    topics.add_argument("--depth", metavar="TOPIC", help="Image, 16UC1 mm or 32FC1 m, registered to the picture")
+    parser.add_argument(
+        "--bag", type=Path, metavar="DIR", help="also write the results as a rosbag2 folder, beside what the bag held"
+    )
+    add_topic_arguments(parser, truth=False)
     add_engine_arguments(parser)
-
-
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every command needs that runs the path."""
-    group = parser.add_argument_group("the model")
-    group.add_argument(
-        "--engine", default="nano", metavar="NAME", help=f"{', '.join(ENGINE_NAMES)} (default: the bundled %(default)s)"
-    )
-    group.add_argument(
-        "--weights",
-        type=Path,
-        nargs="+",
-        metavar="PATH",
-        help="file or folder of weights, and what training wrote on top of them; nano has its own",
-    )
-    group.add_argument("--profile", choices=PROFILES, help="the published window, or short windows (of dkt and dvd)")
-    group.add_argument("--steps", type=int, metavar="N", help="denoising steps")
-    group.add_argument(
-        "--mode", choices=MODES, help="the recording as one window, windows joined as published, or clip by clip"
-    )
-    group.add_argument("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
-    group.add_argument("--precision", choices=PRECISIONS, help="default: bfloat16 on a GPU, float32 on a CPU")
-    group.add_argument("--vae", choices=VAES, help="tiny: a small video codec among the weights decodes; or does both")
-    group.add_argument(
-        "--compile", dest="compiled", action="store_true", default=None, help="a slow start, then faster (GPU)"
-    )
-    group.add_argument("--stitching", choices=STITCHINGS, help="which of the published rules joins windows (of dvd)")
-    group.add_argument(
-        "--normals-axes", metavar="AXES", help="axes of decoded normals, such as --normals-axes=+x-y-z (of dkt)"
-    )
-    group.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads of the model (default: torch's own choice)"
-    )
-    group.add_argument("--clip-length", type=int, metavar="N", help="frames in a clip, 4n+1 (default: the engine's)")
-    group.add_argument("--overlap", type=int, metavar="N", help="frames that successive clips share (default: same)")
-    group.add_argument("--no-sensor-depth", action="store_true", help="ignore the sensor: RGB only")
-    group.add_argument("--no-cuts", action="store_true", help="look for no scene cuts: the input is one shot")
-
-
-def make_perception(arguments: argparse.Namespace) -> Perception:
-    """The path as the arguments ask for it.
-
-    Raises:
-        CommandError: no such engine, its weights are missing, or it does not accept these settings.
-    """
-    from dkt_ros.engines import load_engine
-    from dkt_ros.engines.fallback import FallbackEngine
-    from dkt_ros.perception import Perception, PerceptionSettings
-
-    settings = PerceptionSettings(
-        arguments.clip_length, arguments.overlap, use_sensor_depth=not arguments.no_sensor_depth
-    )
-    try:
-        engine = load_engine(arguments.engine, _options(arguments))
-        return Perception(FallbackEngine(engine, lambda words: print(f"\n{words}", file=sys.stderr)), settings)
-    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
-        raise CommandError(str(error)) from error
-
-
-def make_cuts(arguments: argparse.Namespace) -> CutDetector | None:
-    """What finds scene cuts; None if the arguments want none found."""
-    from dkt_ros.shots import CutDetector
-
-    return None if arguments.no_cuts else CutDetector()
-
-
-def _options(arguments: argparse.Namespace) -> EngineOptions:
-    from dkt_ros.engines import EngineOptions
-
-    given = {each.name: getattr(arguments, each.name) for each in fields(EngineOptions)}
-    if given["weights"]:
-        given["weights"] = tuple(given["weights"]) if len(given["weights"]) > 1 else given["weights"][0]
-    return EngineOptions(**given)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the path over the input and write the results."""
     from dkt_ros.bags import BagError
+    from dkt_ros.result_bag import check_new
     from dkt_ros.sources import SourceError, open_source
 
     try:
-        source = open_source(arguments.input, arguments.fps, arguments.image, arguments.camera_info, arguments.depth)
-        _check_folder(arguments.out)
+        source = open_source(arguments.input, arguments.fps, topic_choice(arguments), question_on_terminal())
+        check_folder(arguments.out)
+        if arguments.bag:
+            check_new(arguments.bag)
         perception = make_perception(arguments)
-        with _no_empty_folder(arguments.out):
+        with no_empty_folder(arguments.out):
             return _write(source, perception, arguments)
     except (BagError, SourceError, MemoryError, ValueError) as error:
         raise CommandError(str(error)) from error
@@ -150,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise CommandError(f"cannot write to {arguments.out}: {error}; {remedy}") from error
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Before a model is loaded for nothing; a folder may still have to be made."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir():
@@ -160,7 +93,7 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _no_empty_folder(folder: Path) -> Iterator[None]:
+def no_empty_folder(folder: Path) -> Iterator[None]:
     """Takes a folder away again that was made for results which then did not come."""
     new = not folder.exists()
     try:
@@ -174,6 +107,7 @@ def _no_empty_folder(folder: Path) -> Iterator[None]:
 def _write(source: Source, perception: Perception, arguments: argparse.Namespace) -> int:
     from dkt_ros.array_file import ArrayFile
     from dkt_ros.preview import Preview
+    from dkt_ros.result_bag import result_bag
 
     frame: Frame | None = None
     count = fitted = 0
@@ -183,8 +117,11 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
     with (
         Preview(arguments.out, source.rate_hz, arguments.colours) as preview,
         ArrayFile(arguments.out / "depth.npz") as arrays,
+        result_bag(arguments.bag, source.origin) if arguments.bag else nullcontext() as results,
     ):
         for estimate in _estimates(source, perception, cuts):
+            if results:
+                results.add(estimate)
             fitted += _append(arrays, estimate)
             preview.add(estimate)
             frame = estimate.frame
@@ -193,12 +130,13 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
         if frame is None:
             raise CommandError(f"{source.name}: no frame could be read{_reasons(source)}")
         arrays.drop("disparity" if fitted else "depth")
+        given = asdict(engine_options(arguments))
         unit = "metres along Z" if fitted else "relative disparity, larger is nearer"
         meta = {
             "dkt_ros": __version__,
             "input": source.name,
             "engine": perception.engine.card.name,
-            "options": {name: str(value) for name, value in asdict(_options(arguments)).items() if value is not None},
+            "options": {name: str(value) for name, value in given.items() if value is not None},
             "clip_length": perception.clip_length,
             "overlap": perception.overlap,
             "frame_id": frame.frame_id,
@@ -209,7 +147,10 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
         }
         arrays.add("meta", json.dumps(meta))
     frames = "1 frame" if count == 1 else f"{count} frames"
-    print(f"{frames}, {unit}; normals: {_words(normals)}\n{arguments.out / 'depth.npz'}\n{preview.path}")
+    written = [arguments.out / "depth.npz", preview.path, *([arguments.bag] if arguments.bag else [])]
+    print(f"{frames}, {unit}; normals: {_words(normals)}", *written, sep="\n")
+    if source.origin:
+        print(f"camera {source.origin.camera.in_words()}")
     if cuts and cuts.cuts:
         print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)")
     if source.problem or source.skipped:
@@ -258,7 +199,7 @@ def _of_one_size(source: Source) -> Iterator[Frame]:
         if frame.size == size:
             yield frame
         else:
-            source.skipped["pictures of another size than the first one"] += 1
+            source.skipped["pictures of another size than the first one, left out"] += 1
 
 
 def _append(arrays: ArrayFile, estimate: Estimate) -> bool:
@@ -279,4 +220,4 @@ def _append(arrays: ArrayFile, estimate: Estimate) -> bool:
 
 
 def _reasons(source: Source) -> str:
-    return "".join(f"; left out {count}: {reason}" for reason, count in source.skipped.items())
+    return "".join(f"; {count}x {reason}" for reason, count in source.skipped.items())

@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.bag_messages import MessageMaker
 from dkt_ros.bags import BagWriter
 from dkt_ros.evaluation import topics
-from dkt_ros.frames import Float32, Intrinsics, UInt8
+from dkt_ros.frames import Float32
 
 if TYPE_CHECKING:
     from dkt_ros.training.sequences import Sequence
 
-JPEG_QUALITY = 95
 #: Sequences begin at 0, which ROS takes for "no time"; bags begin on 1 January 2026.
 START_NS = 1_767_225_600 * 10**9
 #: Steps per metre of the ground truth up to here and beyond.
@@ -45,7 +44,7 @@ def write_sequence(sequence: Sequence, folder: Path | str) -> Path:
     """
     folder = Path(folder)
     with BagWriter(folder) as bag:
-        make = MessageMaker(bag.types)
+        make = MessageMaker(bag.types, topics.OPTICAL_FRAME)
         for index, stamp in enumerate(START_NS + int(s) for s in sequence.stamps_ns):
             rgb, depth, sensor = sequence.rgb[index], sequence.depth[index], sequence.sensor_depth[index]
             normals = topics.normals_to_rgb(sequence.normals[index].astype(np.float32))
@@ -75,60 +74,6 @@ def _millimetres(depth: Float32) -> NDArray[np.uint16]:
     """16UC1 as drivers send it: whole millimetres, 0 for holes and for what does not fit."""
     millimetres = np.rint(np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
     return np.where((millimetres >= 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
-
-
-class MessageMaker:
-    """Makes messages of a rosbags type store."""
-
-    def __init__(self, types: Any) -> None:
-        self._types = types
-
-    def _header(self, stamp_ns: int, frame_id: str = topics.OPTICAL_FRAME) -> Any:
-        time = self._types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-        return self._types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
-
-    def image(self, stamp_ns: int, encoding: str, pixels: NDArray[Any]) -> Any:
-        height, width = pixels.shape[:2]
-        data = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
-        kind = self._types["sensor_msgs/msg/Image"]
-        return kind(self._header(stamp_ns), height, width, encoding, 0, data.size // height, data)
-
-    def jpeg(self, stamp_ns: int, rgb: UInt8) -> Any:
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return self._types["sensor_msgs/msg/CompressedImage"](
-            self._header(stamp_ns), "rgb8; jpeg compressed bgr8", data.reshape(-1)
-        )
-
-    def camera_info(self, stamp_ns: int, camera: Intrinsics) -> Any:
-        k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
-        p = np.array([camera.fx, 0, camera.cx, 0, 0, camera.fy, camera.cy, 0, 0, 0, 1, 0], np.float64)
-        whole = self._types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-        return self._types["sensor_msgs/msg/CameraInfo"](
-            header=self._header(stamp_ns),
-            height=camera.height,
-            width=camera.width,
-            distortion_model="plumb_bob",
-            d=np.zeros(5),
-            k=k,
-            r=np.eye(3).reshape(-1),
-            p=p,
-            binning_x=0,
-            binning_y=0,
-            roi=whole,
-        )
-
-    def transform(self, stamp_ns: int, camera_to_world: NDArray[np.float64]) -> Any:
-        rotation, _ = cv2.Rodrigues(camera_to_world[:3, :3])
-        angle = float(np.linalg.norm(rotation))
-        axis = (rotation / max(angle, 1e-12)).reshape(3) * np.sin(angle / 2)
-        quaternion = self._types["geometry_msgs/msg/Quaternion"](*map(float, axis), float(np.cos(angle / 2)))
-        translation = self._types["geometry_msgs/msg/Vector3"](*map(float, camera_to_world[:3, 3]))
-        transform = self._types["geometry_msgs/msg/Transform"](translation, quaternion)
-        stamped = self._types["geometry_msgs/msg/TransformStamped"]
-        return self._types["tf2_msgs/msg/TFMessage"](
-            [stamped(self._header(stamp_ns, "world"), topics.OPTICAL_FRAME, transform)]
-        )
 
 
 def main() -> None:

@@ -1,24 +1,27 @@
-"""Recordings with ground truth: bags whose truth lies on ``/ground_truth/*``, and tars of rendered videos."""
+"""Recordings with ground truth: the cameras of a bag, and tars of rendered videos."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dkt_ros import messages
-from dkt_ros.bag_frames import find_camera, joined, read_frames
+from dkt_ros.bag_cameras import topics_of
+from dkt_ros.bag_frames import Moment, read_moments, survey
+from dkt_ros.bag_topics import Ask, BagOrigin, Camera, TopicChoice, TruthTopics
 from dkt_ros.bags import Bag, BagError
 from dkt_ros.evaluation import topics
+from dkt_ros.evaluation.bag_spool import SpooledFrames, SpooledTruth, Truth
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.protocols import Reference
-from dkt_ros.frames import Frame
+from dkt_ros.frames import Float32
 from dkt_ros.training.sequences import Sequence, load_video, sequence_files
-
-#: Ground truth carries the stamp of its picture.
-TRUTH_SLOP_S = 0.001
 
 
 class RecordingError(Exception):
@@ -40,12 +43,104 @@ def load_recording(path: Path) -> Recording:
     """Read a bag or a ``.tar`` (a rendered sequence or one of the published TransPhy3D), with its ground truth.
 
     Raises:
-        RecordingError: the bag has no ground truth or no picture that goes with it.
+        RecordingError: the bag has no ground truth, no picture that goes with it, or several cameras that have it.
         BagError, SequenceError: the file cannot be used.
     """
     if path.suffix in (".tar", ".npz"):  # the latter to be refused with the remedy
         return _video(path)
-    return _bag(path)
+    found = bag_recordings(path)
+    if len(found) > 1:
+        raise RecordingError(f"bag {path}: several cameras have ground truth: {', '.join(name for name, _ in found)}")
+    return found[0][1]()
+
+
+def bag_recordings(
+    path: Path, choice: TopicChoice | None = None, ask: Ask | None = None
+) -> list[tuple[str, Callable[[], Recording]]]:
+    """The cameras of a bag that have ground truth: name and what reads it, each time anew.
+
+    Raises:
+        RecordingError: there is no such file, or none of the cameras has ground truth.
+        BagError: the bag cannot be used, or it is not clear which topics are meant and nobody can be asked.
+    """
+    choice = choice or TopicChoice()
+    if not path.exists():
+        raise RecordingError(f"{path}: no such file or folder")
+    with Bag(path) as bag:
+        listed = topics_of(bag, ask)
+        cameras = listed.cameras(choice)
+        if not any(camera.truth for camera in cameras) and listed.truths() and len(cameras) > 1:
+            # Ground truth that names no camera: one_of asks whose it is, or says that this has to be chosen.
+            cameras = listed.cameras(replace(choice, camera=listed.one_of(cameras).name))
+        known = ", ".join(sorted(bag.topics)) or "no topics"
+    cameras = [camera for camera in cameras if camera.truth]
+    if not cameras:
+        raise RecordingError(
+            f"bag {path}: no ground truth: no depth with truth or gt in its name; name its topic with --truth (it has"
+            f" {known}); `dkt run` works without, `dkt eval` does not"
+        )
+    names = [path.name if len(cameras) == 1 else f"{path.name}:{each.name.replace('/', '_')}" for each in cameras]
+    return [(name, partial(_bag, path, name, each, choice)) for name, each in zip(names, cameras, strict=True)]
+
+
+def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recording:
+    """Every picture of the camera, with or without ground truth: what is evaluated is what runs."""
+    assert camera.truth is not None
+    skipped: Counter[str] = Counter()
+    frames, truth = SpooledFrames(), SpooledTruth()
+    met: set[int] = set()
+    shape = None
+    with Bag(path) as bag:
+        slops = dict.fromkeys(camera.truth.names(), choice.truth_slop_s)
+        known = survey(bag, camera.topics, choice.slop_s, slops)
+        for moment in read_moments(bag, known, skipped):
+            frame = moment.frame
+            if frame.stamp_ns in met:
+                skipped[f"{camera.topics.image}: a stamp that came before, the picture is left out"] += 1
+                continue
+            met.add(frame.stamp_ns)
+            shape = shape or frame.rgb.shape[:2]
+            true = _truth(bag, camera.truth, moment, skipped)
+            for what, pixels in (("picture", frame.rgb), ("true depth", true.depth), ("mask", true.transparent)):
+                if pixels is not None and pixels.shape[:2] != shape:
+                    raise BagError(
+                        f"bag {path}: {what} {pixels.shape[1::-1]} at {frame.stamp_ns} ns differs from the first"
+                        f" picture {shape[::-1]}; evaluation needs one size"
+                    )
+            frames.append(frame)
+            truth.append(shape, true)
+        problem = bag.problem
+    if not truth.known:
+        why = "; ".join(skipped) or f"no stamps within {choice.truth_slop_s:g} s of each other (--truth-slop)"
+        raise RecordingError(f"bag {path}: none of {len(frames)} pictures has ground truth: {why}")
+    counts = {"frames": len(frames), "pictures without ground truth": len(frames) - truth.known, **skipped}
+    reference = truth.reference(name, frames)
+    return Recording(name, frames, reference, problem, counts, frames.stamps_ns, BagOrigin(path, camera))
+
+
+def _truth(bag: Bag, named: TruthTopics, moment: Moment, skipped: Counter[str]) -> Truth:
+    """Of one moment; all or nothing, so that a frame whose mask is damaged is not scored as if nothing were glass."""
+
+    def message(topic: str | None) -> Any:
+        return bag.decode(moment.others[topic]) if topic in moment.others else None
+
+    try:
+        depth, mask, normals = (message(topic) for topic in (named.depth, named.mask, named.normals))
+        return Truth(
+            None if depth is None else messages.decode_depth(depth, named.depth),
+            None if mask is None else messages.decode_mask(mask, str(named.mask)),
+            None if normals is None else _normals(normals, str(named.normals)),
+        )
+    except (messages.MessageError, BagError) as error:
+        skipped[f"ground truth: {error}"] += 1
+        return Truth()
+
+
+def _normals(message: Any, topic: str) -> Float32:
+    """(H, W, 3) of 32FC3, or of a picture whose colours are normals (``topics.rgb_to_normals``)."""
+    if getattr(message, "encoding", "") == "32FC3":
+        return messages.decode_normals(message, topic)
+    return topics.rgb_to_normals(messages.decode_rgb(message, topic))
 
 
 def _video(path: Path) -> Recording:
@@ -64,66 +159,3 @@ def _video(path: Path) -> Recording:
     if skipped := video.meta.get("frames_without_depth"):
         counts["frames whose max_depth is 0"] = skipped
     return Recording(path.stem, video.frames(), reference, counts=counts)
-
-
-def _bag(path: Path) -> Recording:
-    skipped: Counter[str] = Counter()
-    with Bag(path) as bag:
-        if topics.TRUE_DEPTH not in bag.topics:
-            raise RecordingError(
-                f"bag {path}: no ground truth on {topics.TRUE_DEPTH}; `dkt run` works without, `dkt eval` does not"
-            )
-        frames = {f.stamp_ns: f for f in read_frames(bag, find_camera(bag.topics), skipped=skipped)}
-        truth = _truth(bag, skipped)
-        problem = bag.problem
-    kept = [stamp for stamp in frames if stamp in truth]
-    if not kept:
-        why = "; ".join(skipped) or "their stamps differ"
-        raise RecordingError(
-            f"bag {path}: no picture has ground truth ({len(frames)} pictures, {len(truth)} truths): {why}"
-        )
-    counts = {"frames": len(kept), "pictures without ground truth": len(frames) - len(kept), **skipped}
-    chosen = [frames[stamp] for stamp in kept]
-    return Recording(path.name, chosen, _reference(path, chosen, [truth[s] for s in kept]), problem, counts)
-
-
-def _truth(bag: Bag, skipped: Counter[str]) -> dict[int, dict[str, Any]]:
-    """stamp -> depth (H, W) metres, normals (H, W, 3) or None, transparent (H, W) bool."""
-    companions = [topic for topic in (topics.TRUE_NORMALS, topics.TRUE_TRANSPARENT) if topic in bag.topics]
-    truth = {}
-    for message, others in joined(bag, topics.TRUE_DEPTH, companions, TRUTH_SLOP_S, skipped):
-        try:
-            depth = messages.decode_depth(message, topics.TRUE_DEPTH)
-            transparent = np.zeros(depth.shape, bool)
-            if topics.TRUE_TRANSPARENT in others:
-                transparent = messages.decode_mask(others[topics.TRUE_TRANSPARENT], topics.TRUE_TRANSPARENT)
-            normals = None
-            if topics.TRUE_NORMALS in others:
-                coloured = messages.decode_rgb(others[topics.TRUE_NORMALS], topics.TRUE_NORMALS)
-                normals = topics.rgb_to_normals(coloured)
-        except messages.MessageError as error:
-            skipped[f"ground truth: {error}"] += 1
-            continue
-        truth[messages.stamp_ns(message)] = {"depth": depth, "normals": normals, "transparent": transparent}
-    return truth
-
-
-def _reference(path: Path, frames: list[Frame], truth: list[dict[str, Any]]) -> Reference:
-    shape = frames[0].rgb.shape[:2]
-    for frame, true in zip(frames, truth, strict=True):
-        if true["depth"].shape != shape or frame.rgb.shape[:2] != shape:
-            raise BagError(
-                f"bag {path}: ground truth {true['depth'].shape[::-1]} and picture {frame.size} at {frame.stamp_ns} ns"
-                f" differ from {shape[::-1]}; evaluation needs one size"
-            )
-    unknown = np.full((*shape, 3), np.nan, np.float32)
-    no_depth = np.full(shape, np.nan, np.float32)
-    has_normals = any(true["normals"] is not None for true in truth)
-    has_sensor = any(frame.sensor_depth is not None for frame in frames)
-    return Reference(
-        path.name,
-        np.stack([true["depth"] for true in truth]),
-        np.stack([true["transparent"] for true in truth]),
-        np.stack([no_depth if f.sensor_depth is None else f.sensor_depth for f in frames]) if has_sensor else None,
-        np.stack([unknown if t["normals"] is None else t["normals"] for t in truth]) if has_normals else None,
-    )
