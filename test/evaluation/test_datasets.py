@@ -338,6 +338,25 @@ class TestRecognition:
         with pytest.raises(DatasetError, match="found no file"):
             open_dataset(tmp_path / "empty")
 
+    @pytest.mark.parametrize(
+        ("build", "lost", "tree"),
+        [
+            (trees.std, "test_0/0009_gt_depth.exr", "<scene>/FFFF_{color.png, gt_depth.exr"),
+            (trees.dreds, "test/00001/0004_mask.exr", "<scene>/FFFF_{color.png, depth_120.exr"),
+            (trees.cleargrasp, "real-test/d435/000000080-normals.exr", "{d415,d435}/NNNNNNNNN-{transparent"),
+        ],
+        ids=["STD", "DREDS", "ClearGrasp"],
+    )
+    def test_a_missing_file_is_named_with_what_was_found_and_expected(
+        self, tmp_path: Path, build, lost: str, tree: str
+    ) -> None:
+        (build(tmp_path) / lost).unlink()
+        folder, _, name = lost.rpartition("/")
+        with pytest.raises(DatasetError) as caught:
+            open_dataset(tmp_path)
+        stem = name[: 4 if folder != "real-test/d435" else 9]
+        assert f"{folder} lacks {name}; found {stem}" in str(caught.value) and f"expected {tree}" in str(caught.value)
+
     def test_two_sets_in_one_folder_are_not_mixed(self, tmp_path: Path) -> None:
         trees.std(tmp_path / "STD-CatKnown", frames=(0,))
         trees.dreds(tmp_path / "DREDS-CatKnown")
