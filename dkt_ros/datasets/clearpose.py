@@ -9,7 +9,7 @@ distractors.
 called ``camera_intrinsics`` in the set's description and ``intrinsic_matrix`` in its loaders.
 
 Not documented: the axes of the normals (``normal_axes`` finds them) and whether ``rotation_translation_matrix`` leads
-to the camera or from it, so camera poses are not read.
+to the camera or from it (``pose_direction`` finds that).
 """
 
 from __future__ import annotations
@@ -36,10 +36,17 @@ OPAQUE = 200
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one frame: ``matrix`` (3, 3) camera matrix in pixels, ``factor``: stored depth of one metre."""
+    """Of one frame.
+
+    Attributes:
+        matrix: (3, 3) camera matrix in pixels.
+        factor: stored depth of one metre.
+        pose: (4, 4) as stored, to the camera or from it; None without one.
+    """
 
     matrix: NDArray[np.float64]
     factor: float
+    pose: NDArray[np.float64] | None = None
 
 
 def read_calibrations(file: Path) -> dict[str, Calibration]:
@@ -75,7 +82,22 @@ def _calibration(file: Path, name: str, record: Any) -> Calibration:
             f"frame {name}: {' or '.join(_CAMERA_NAMES)} {matrix.shape}, factor_depth {factor}; expected (3, 3) and a"
             f" positive number; it has {', '.join(fields) or 'no fields'}",
         )
-    return Calibration(matrix, factor)
+    return Calibration(matrix, factor, _pose(fields.get("rotation_translation_matrix")))
+
+
+def _pose(stored: Any) -> NDArray[np.float64] | None:
+    """(4, 4) of the 3x4 that is stored; None if that is something else, as no score but TAE needs it."""
+    try:
+        matrix = np.asarray(stored, np.float64)
+    except (TypeError, ValueError):
+        return None
+    whole = matrix.shape == (3, 4) and bool(np.isfinite(matrix).all())
+    return np.vstack([matrix, [0, 0, 0, 1]]) if whole else None
+
+
+def stem_of(file: Path) -> str:
+    """The number of a frame as in its files, from the file of its colours."""
+    return file.name.removesuffix(COLOUR_END)
 
 
 def read_frame(file: Path, calibrations: dict[str, Calibration]) -> Sample:
@@ -84,7 +106,7 @@ def read_frame(file: Path, calibrations: dict[str, Calibration]) -> Sample:
     Raises:
         Damaged: a file is absent or cannot be used, or ``metadata.mat`` does not know the frame.
     """
-    stem = file.name.removesuffix(COLOUR_END)
+    stem = stem_of(file)
     if stem not in calibrations:
         raise Damaged(file, f"is not in {METADATA}, which has {len(calibrations)} frames")
     record, rgb = calibrations[stem], read_rgb(file)
@@ -113,7 +135,7 @@ def read_coded_normals(file: Path, shape: tuple[int, ...]) -> Float32 | None:
         file: the frame's colours.
         shape: (H, W) of the frame.
     """
-    normals = file.with_name(file.name.removesuffix(COLOUR_END) + NORMALS_END)
+    normals = file.with_name(stem_of(file) + NORMALS_END)
     if not normals.exists():
         return None
     coded = same_size(normals, read_rgb(normals), (*shape, 3))

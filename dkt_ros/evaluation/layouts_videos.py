@@ -7,9 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dkt_ros.datasets import clearpose, dreds
 from dkt_ros.datasets.files import Damaged
 from dkt_ros.datasets.normal_axes import find_signs
+from dkt_ros.datasets.pose_direction import View, leads_to_world
 from dkt_ros.datasets.sample import Sample
 from dkt_ros.evaluation.layout import (
     DatasetError,
@@ -42,7 +45,7 @@ _TESTS = {
 _TRAIN = {(1, scene) for scene in range(1, 5)} | {(s, scene) for s in (4, 5, 6, 7) for scene in range(1, 6)}
 _SUBSETS = {"test": set().union(*_TESTS.values()), "train": _TRAIN, **_TESTS}
 _SCENE = re.compile(r"set(\d+)/scene(\d+)")
-#: So many frames of a video are tried before its normals are given up.
+#: So many frames of a video, spread over it, are tried before its normals are given up; poses are compared among them.
 _TRIED = 5
 
 
@@ -62,7 +65,7 @@ def _find_clearpose(root: Path, selection: Selection) -> Found:
             raise DatasetError(f"ClearPose: {folder} lacks {lacking}; expected {_CLEARPOSE_TREE}")
         files = [folder / f"{stem}{clearpose.COLOUR_END}" for stem in stems]
         name = f"set{key[0]}_scene{key[1]}" if key else folder.resolve().name
-        shots.append(Shot(name, chosen_frames(files, selection), partial(_open_clearpose, folder, files[:_TRIED])))
+        shots.append(Shot(name, chosen_frames(files, selection), partial(_open_clearpose, folder, _spread(files))))
         seen.add(key)
     if unnamed and not shots:
         raise DatasetError(
@@ -80,33 +83,60 @@ def _there(subset: str, seen: set[tuple[int, int] | None]) -> tuple[str, ...]:
     return (f"{have}; not there: {', '.join(absent[:8])}{', ...' if len(absent) > 8 else ''}" if absent else have,)
 
 
+def _spread(files: list[Path]) -> list[Path]:
+    """``_TRIED`` of them, evenly over the first third of a video: far enough apart to see the camera move."""
+    step = max(1, len(files) // (3 * _TRIED))
+    return files[::step][:_TRIED]
+
+
 def _open_clearpose(folder: Path, tried: list[Path]) -> Reader:
-    """Calibrations, and the axes of the normals from the first frames in which they are clear."""
+    """Calibrations, and what is documented nowhere, found by comparing with the depth of the frames that are tried."""
     calibrations = clearpose.read_calibrations(folder / clearpose.METADATA)
-    signs, had = None, False
+    signs, had, views = None, False, []
     for file in tried:
         try:
             sample = clearpose.read_frame(file, calibrations)
-            coded = clearpose.read_coded_normals(file, sample.depth.shape)
+            coded = clearpose.read_coded_normals(file, sample.depth.shape) if signs is None else None
         except Damaged:
             continue  # counted when the frame itself is read
-        had |= coded is not None
-        if coded is not None and sample.intrinsics is not None:
-            signs = find_signs(coded, sample.depth, sample.intrinsics)
-        if signs is not None:
-            break
+        if sample.intrinsics is None:
+            continue
+        if coded is not None:
+            had, signs = True, find_signs(coded, sample.depth, sample.intrinsics)
+        if (pose := calibrations[clearpose.stem_of(file)].pose) is not None:
+            views.append(View(pose, sample.depth, sample.intrinsics))
+    to_world = leads_to_world(views)
+    notes = (_normals_in_words(signs, had, len(tried)), _poses_in_words(to_world, bool(views)))
+    return Reader(partial(_read_clearpose, calibrations=calibrations, signs=signs, to_world=to_world), notes)
+
+
+def _normals_in_words(signs: Float32 | None, had: bool, tried: int) -> str:
     if signs is None:
-        why = f"their axes are not clear from the depth of the first {len(tried)} frames" if had else "there are none"
-        return Reader(partial(clearpose.read_frame, calibrations=calibrations), (f"no true normals: {why}",))
+        why = f"their axes are not clear from the depth of {tried} frames" if had else "there are none"
+        return f"no true normals: {why}"
     axes = " ".join(f"{sign:+.0f}{axis}" for sign, axis in zip(signs, "xyz", strict=True)).replace("1", "")
-    read = partial(_with_normals, calibrations=calibrations, signs=signs)
-    return Reader(read, (f"true normals: axes {axes}, found by comparing with the depth",))
+    return f"true normals: axes {axes}, found by comparing with the depth"
 
 
-def _with_normals(file: Path, calibrations: dict[str, clearpose.Calibration], signs: Float32) -> Sample:
+def _poses_in_words(to_world: bool | None, had: bool) -> str:
+    if to_world is None:
+        return (
+            f"no camera poses, so no TAE: {'their direction is not clear from the depth' if had else 'there are none'}"
+        )
+    return f"camera poses lead to the {'world' if to_world else 'camera'}, found by comparing with the depth"
+
+
+def _read_clearpose(
+    file: Path, calibrations: dict[str, clearpose.Calibration], signs: Float32 | None, to_world: bool | None
+) -> Sample:
     sample = clearpose.read_frame(file, calibrations)
-    coded = clearpose.read_coded_normals(file, sample.depth.shape)
-    return sample if coded is None else replace(sample, normals=coded * signs)
+    coded = None if signs is None else clearpose.read_coded_normals(file, sample.depth.shape)
+    if signs is not None and coded is not None:
+        sample = replace(sample, normals=coded * signs)
+    pose = calibrations[clearpose.stem_of(file)].pose
+    if to_world is None or pose is None:
+        return sample
+    return replace(sample, camera_to_world=pose if to_world else np.linalg.inv(pose))
 
 
 def _find_std(root: Path, selection: Selection) -> Found:

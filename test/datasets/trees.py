@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -77,13 +77,16 @@ def clearpose(
     factor: float = 1000.0,
     signs: tuple[float, float, float] | None = (1, -1, -1),
     depth: np.ndarray | None = None,
+    poses: Mapping[int, np.ndarray] | None = None,
 ) -> Path:
-    """Row 0 of the truth and row 1 of the sensor are 0; labels 5, 63, 199, 200 and 212 stand in row 2."""
+    """Row 0 of the truth and row 1 of the sensor are 0; labels 5, 63, 199, 200 and 212 stand in row 2.
+
+    ``depth`` is (H, W), or (frames, H, W)."""
     folder = root / scene
     truth, normals = roof()
-    truth = truth if depth is None else depth
+    truths = np.broadcast_to(truth if depth is None else depth, (len(frames), H, W))
     records = {}
-    for number in frames:
+    for truth, number in zip(truths, frames, strict=True):
         stem = f"{number:06d}"
         stored = np.rint(truth * factor).astype(np.uint16)
         sensor = stored + np.uint16(factor // 10)
@@ -100,6 +103,8 @@ def clearpose(
             picture(folder / f"{stem}-normal_true.png", coded)
         matrix = np.array([[FOCAL, 0, 31.5 + number], [0, FOCAL + 1, 23.5], [0, 0, 1]])
         records[stem] = {"cls_indexes": np.array([[5], [63]]), camera: matrix, "factor_depth": np.array([[factor]])}
+        if poses:
+            records[stem]["rotation_translation_matrix"] = poses[number]
     mat(folder / "metadata.mat", records)
     return root
 

@@ -84,6 +84,26 @@ class TestClearPose:
         assert scene.reference.normals is None and "axes are not clear" in scene.problem
         assert "there are none" in only(trees.clearpose(tmp_path / "without", signs=None)).problem
 
+    @pytest.mark.parametrize("to_world", [True, False])
+    def test_the_direction_of_the_poses_is_found(self, tmp_path: Path, to_world: bool) -> None:
+        """The camera goes toward a wall and turns about its own axis."""
+        poses = {}
+        for number in (0, 1, 2, 3, 4):
+            turn = cv2.Rodrigues(np.array([0, 0, 0.1 * number]))[0]
+            pose = np.vstack([np.column_stack([turn, [0.01 * number, 0, 0.05 * number]]), [0, 0, 0, 1]])
+            poses[number] = (pose if to_world else np.linalg.inv(pose))[:3]
+        wall = np.stack([np.full((H, W), 0.9 - 0.05 * number) for number in poses])
+        scene = only(trees.clearpose(tmp_path, frames=tuple(poses), signs=None, depth=wall, poses=poses))
+        found = scene.reference.camera_to_world
+        assert found is not None and f"poses lead to the {'world' if to_world else 'camera'}" in scene.problem
+        np.testing.assert_allclose(found[:, 2, 3], [0, 0.05, 0.1, 0.15, 0.2], atol=1e-9)
+
+    def test_poses_that_do_not_fit_the_depth_are_left_out(self, tmp_path: Path) -> None:
+        poses = {n: np.column_stack([np.eye(3), [0, 0, 0.05 * n]]) for n in (0, 1, 2)}
+        scene = only(trees.clearpose(tmp_path, frames=(0, 1, 2), signs=None, poses=poses))
+        assert scene.reference.camera_to_world is None and "no TAE: their direction is not clear" in scene.problem
+        assert "no TAE: there are none" in only(trees.clearpose(tmp_path / "without", signs=None)).problem
+
     def test_the_published_scenes_are_taken_unless_others_are_asked_for(self, tmp_path: Path) -> None:
         for scene in ("set1/scene1", "set1/scene5", "set2/scene1", "set8/scene4", "set9/scene12"):
             trees.clearpose(tmp_path, scene, frames=(0,), signs=None)
