@@ -136,7 +136,7 @@ def _read_clearpose(
     pose = calibrations[clearpose.stem_of(file)].pose
     if to_world is None or pose is None:
         return sample
-    return replace(sample, camera_to_world=pose if to_world else np.linalg.inv(pose))
+    return replace(sample, camera_to_world=pose if to_world else np.asarray(np.linalg.inv(pose), np.float64))
 
 
 def _find_std(root: Path, selection: Selection) -> Found:
