@@ -59,7 +59,8 @@ def contact_sheet(
         ValueError: no estimate belongs to a frame of the recording.
         OSError: the file cannot be written.
     """
-    index_of = {frame.stamp_ns: index for index, frame in enumerate(recording.frames)}
+    stamps = recording.stamps()
+    index_of = {stamp: index for index, stamp in enumerate(stamps)}
     shown = [estimate for estimate in estimates if estimate.frame.stamp_ns in index_of]
     if not shown:
         raise ValueError(f"{recording.name}: no estimate belongs to one of its frames")
@@ -69,21 +70,20 @@ def contact_sheet(
     moments_shown = [_Moment(recording, index_of[estimate.frame.stamp_ns], estimate, limits) for estimate in chosen]
     columns = COLUMNS if any(np.isfinite(moment.truth).any() for moment in moments_shown) else PLAIN_COLUMNS
     if columns is COLUMNS:
-        span = _span([moment.truth for moment in moments_shown], limits)
+        span = depth_span([moment.truth for moment in moments_shown], limits)
     else:
-        span = _span([moment.sensor for moment in moments_shown], Range(1e-3, 1e3))
+        span = depth_span([moment.sensor for moment in moments_shown], Range(1e-3, 1e3))
     if jaws:
         columns = (*columns, GRASPS)
     figure, axes, bars = _grid(recording, len(chosen), columns)
-    start = recording.frames[0].stamp_ns
-    times = _times([moment.estimate.frame.stamp_ns - start for moment in moments_shown])
+    times = _times([moment.estimate.frame.stamp_ns - stamps[0] for moment in moments_shown])
     for row, moment, time in zip(axes, moments_shown, times, strict=True):
         for name, axis in row.items():
             if name == GRASPS:
                 _draw_grasps(axis, moment, (jaws or {}).get(moment.estimate.frame.stamp_ns))
             else:
                 _draw(axis, name, moment, span)
-        if len(recording.frames) > 1:
+        if len(stamps) > 1:
             row[RGB].set_ylabel(time, fontsize=11)
     for name, axis in axes[0].items():
         axis.set_title(name, fontsize=12, fontweight="bold")
@@ -121,7 +121,8 @@ class _Moment:
         self.error_mm = np.where(scored, 1000 * np.abs(self.ours - self.truth), np.nan)
 
 
-def _span(depths: Sequence[Float32], limits: Range) -> tuple[float, float]:
+def depth_span(depths: Sequence[Float32], limits: Range) -> tuple[float, float]:
+    """Ends of a colour scale, metres: 2nd to 98th percentile of what is within the limits; these where nothing is."""
     known = np.concatenate([depth[(depth >= limits.near_m) & (depth <= limits.far_m)] for depth in depths])
     near, far = np.percentile(known, (2, 98)) if known.size else (limits.near_m, limits.far_m)
     return float(near), float(far)
@@ -164,9 +165,9 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
         axis.set_facecolor(UNSCORED)
         axis.imshow(moment.error_mm, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
     elif name == WHENCE:
-        axis.imshow(_provenance_colours(moment.estimate.provenance), interpolation="nearest")
+        axis.imshow(provenance_colours(moment.estimate.provenance), interpolation="nearest")
     else:
-        axis.imshow(_normal_colours(moment.estimate.normals, moment.truth.shape), interpolation="nearest")
+        axis.imshow(normal_colours(moment.estimate.normals, moment.truth.shape), interpolation="nearest")
     outline = {RGB: "white", ERROR: "cyan", WHENCE: "white"}.get(name)
     if outline and moment.transparent.any():
         axis.contour(moment.transparent, levels=[0.5], colors=[outline], linewidths=0.8)
@@ -227,7 +228,8 @@ def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes], 
     bars[WHENCE].legend(handles=patches, loc="upper center", frameon=False, fontsize=9)
 
 
-def _provenance_colours(provenance: NDArray[np.uint8]) -> Float32:
+def provenance_colours(provenance: NDArray[np.uint8]) -> Float32:
+    """(H, W, 3) in 0..1 from ``frames.PROVENANCE_*``."""
     from matplotlib.colors import to_rgb
 
     colours = np.zeros((*provenance.shape, 3), np.float32)
@@ -236,7 +238,7 @@ def _provenance_colours(provenance: NDArray[np.uint8]) -> Float32:
     return colours
 
 
-def _normal_colours(normals: Float32 | None, shape: tuple[int, ...]) -> Float32:
+def normal_colours(normals: Float32 | None, shape: tuple[int, ...]) -> Float32:
     """RGB as (nx, -ny, -nz) from -1..1 to 0..1: the usual picture, in which a wall facing the camera is light blue."""
     from matplotlib.colors import to_rgb
 
