@@ -21,20 +21,12 @@ import numpy as np
 from tqdm import tqdm
 
 from dkt_ros.engines import Engine, EngineOptions, load_engine
-from dkt_ros.evaluation.baselines import RAW_SENSOR
-from dkt_ros.evaluation.evaluate import (
-    OURS,
-    Recording,
-    Scores,
-    VideoScores,
-    best_fill,
-    evaluate,
-    mean_scores,
-    number_of,
-)
+from dkt_ros.evaluation.baselines import GROUPS, RAW_SENSOR
+from dkt_ros.evaluation.evaluate import Recording, VideoScores, evaluate
+from dkt_ros.evaluation.means import OURS, Scores, best_fill, mean_scores, number_of
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
-from dkt_ros.evaluation.report import markdown
+from dkt_ros.evaluation.tables import markdown
 from dkt_ros.files import written_whole
 from dkt_ros.frames import Clip, Estimate, Float32, Prediction
 from dkt_ros.perception import Perception, PerceptionSettings
@@ -120,7 +112,8 @@ def answer(row: Row, recording: Recording, limits: Range, compared: bool) -> tup
     """The scores and the seam of one row on one recording."""
     row.path.reset()
     estimates = list(row.path.run_recording(lambda: recording.frames))
-    return evaluate(recording, estimates, limits, compared=compared), seam_jump(recording, estimates, row.path)
+    scores = evaluate(recording, estimates, limits, groups=tuple(GROUPS) if compared else ())
+    return scores, seam_jump(recording, estimates, row.path)
 
 
 def numbers(videos: Sequence[VideoScores], seams: Sequence[tuple[float, float]], base: Scores) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from benchmarks.eval import commit
 from dkt_ros.engines.flow import euler, sigmas, times
 from dkt_ros.engines.wan_codec import WanCodec
 from dkt_ros.engines.wan_transformer import FoldedTransformer
-from dkt_ros.evaluation.report import markdown
+from dkt_ros.evaluation.tables import markdown
 from dkt_ros.files import written_whole
 
 #: Rows of a prompt of one word with its end token.

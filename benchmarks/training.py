@@ -30,7 +30,7 @@ from torch import nn
 from benchmarks.eval import commit
 from dkt_ros.engines.wan_codec import WanCodec
 from dkt_ros.engines.wan_completion import LIMIT
-from dkt_ros.evaluation.report import markdown
+from dkt_ros.evaluation.tables import markdown
 from dkt_ros.files import written_whole
 from dkt_ros.training.flow_loss import LEVELS
 from dkt_ros.training.lora_model import adapters, add_adapters, widen

@@ -25,13 +25,13 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_report_says_what_was_taken_and_by_which_protocol(tmp_path: Path, capsys) -> None:
     for scene in ("set1/scene1", "set2/scene1"):
         trees.clearpose(tmp_path / "set", scene, frames=range(6))
-    arguments = ["eval", str(tmp_path / "set"), "--every", "2", "--far", "2", "--json", str(tmp_path / "scores.json")]
+    arguments = ["eval", str(tmp_path / "set"), "--every", "2", "--far", "2", "--out", str(tmp_path / "out")]
     assert cli.main(arguments) == 0
     said = capsys.readouterr()
     assert "Dataset: ClearPose (subset test, every 2): DKT's: one scale and shift per video" in said.out
     assert "1 of the 27 scenes of the subset test are there" in said.out and "within 0.3 to 2.0 m" in said.out
     assert "true normals: axes" in said.err
-    read = json.loads((tmp_path / "scores.json").read_text())
+    read = json.loads((tmp_path / "out" / "report.json").read_text())
     assert read["dataset"]["selection"] == {"subset": "test", "camera": "", "every": 2, "first": 0}
     assert [video["name"] for video in read["videos"]] == ["set2_scene1"]
     assert read["videos"][0]["frames"] == 3 and read["videos"][0]["counts"] == {"frames": 3}
@@ -50,9 +50,9 @@ def test_one_picture_that_cannot_be_read_does_not_end_the_rest(tmp_path: Path, c
     trees.cleargrasp(tmp_path, numbers=(1, 2))
     broken = tmp_path / "real-test/d435/000000001-normals.exr"
     broken.write_bytes(broken.read_bytes()[:100])
-    assert cli.main(["eval", str(tmp_path), "--json", str(tmp_path / "scores.json")]) == 0
+    assert cli.main(["eval", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err.count("real-test_d435_000000001: no frame could be read") == 1
-    read = json.loads((tmp_path / "scores.json").read_text())
+    read = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(read["videos"]) == 1 and "000000001-normals.exr" in read["problems"][0]
     other = tmp_path / "real-test/d435/000000002-mask.png"
     other.write_bytes(b"")

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from dkt_ros.engines import Engine
-from dkt_ros.evaluation.evaluate import NETWORK, OURS, Recording, evaluate, number_of
+from dkt_ros.evaluation.evaluate import Recording, evaluate
+from dkt_ros.evaluation.means import NETWORK, OURS, number_of
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import find_recordings, load_recording
 from dkt_ros.frames import Estimate
@@ -121,12 +122,12 @@ class Validator:
         for path in self.files[process::processes]:
             recording = load_recording(path)
             estimates = self._estimates(recording, seeing)
-            scores = evaluate(recording, estimates, self._limits, compared=False).scores
+            scores = evaluate(recording, estimates, self._limits, groups=()).scores
             numbers = {name: number_of(scores[OURS], *name.split(".")) for name in _SEEING}
             unaided = scores[NETWORK]  # of an engine that does not look at the sensor
             if engine.card.reads_sensor_depth:
                 alone = self._estimates(recording, blind)
-                unaided = evaluate(recording, alone, self._limits, compared=False).scores[OURS]
+                unaided = evaluate(recording, alone, self._limits, groups=()).scores[OURS]
             outcome.add(numbers | {f"blind.{name}": number_of(unaided, *name.split(".")) for name in _BLIND})
             if len(outcome.seen) < self._settings.pictures:
                 outcome.seen.append(Seen(recording, estimates))

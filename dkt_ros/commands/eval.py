@@ -1,42 +1,36 @@
-"""Scores against ground truth: ours, the raw sensor and the classical fills, under protocols A, B and C.
+"""Scores against ground truth: ours, the raw sensor, classical fills, other engines, under protocols A, B and C.
 
 Examples:
-  dkt eval dkt_ros/resources/demo --json out/demo.json     a bag with /ground_truth/* topics
-  dkt eval data/heldout --json out/heldout.json            a folder of rendered sequences (*.tar), or one of them
-  dkt eval data/clearpose --json out/clearpose.json        a published set, known by its files (docs/datasets.md)
-  dkt eval dkt_ros/resources/demo --published              and AbsRel, d1, SILog, boundary F1 as the papers have them
+  dkt eval dkt_ros/resources/demo --out out/demo     a bag with /ground_truth/* topics
+  dkt eval data/heldout --out out/heldout            a folder of rendered sequences (*.tar), or one of them
+  dkt eval data/clearpose --out out/clearpose        a published set, known by its files (docs/datasets.md)
+  dkt eval data/heldout --against raw,fills,plane,dvd=models/dvd-1.1 --out out/both    another engine beside ours
+  dkt eval dkt_ros/resources/demo --through node --out out/node    the real node over DDS at the bag's own rate
+  dkt eval dkt_ros/resources/demo --published        and AbsRel, d1, SILog, boundary F1 as the papers have them
 
-  dkt eval data/heldout --pictures out/heldout             contact sheets, and whether the confidence is one
-
-Prints the table and writes every number (versions, command, counts, both poolings) to the JSON file.
-No ROS is needed. A cut-off bag is used as far as it goes, and the report says how far.
+Prints tables with every fit, scale, shift and count of pixels. Writes into the folder given by --out:
+  report.json   every number, with versions, command and protocols; the same bytes for the same input
+  report.html   the same to look at, in one file: pictures, errors, curves over time, reliability, latency and drops
+  timing.json   what is another each time: seconds of the path, ages and drops of the node
+No ROS is needed but for --through node. A cut-off bag is used as far as it goes, and the report says how far.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dkt_ros.commands import CommandError
-from dkt_ros.commands.run import add_engine_arguments, make_cuts, make_perception
+from dkt_ros.commands import CommandError, against
+from dkt_ros.commands.run import add_engine_arguments, check_folder, make_cuts, make_perception, no_empty_folder
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from dkt_ros.evaluation.datasets import Dataset, Source
-    from dkt_ros.evaluation.evaluate import Recording, VideoScores
+    from dkt_ros.evaluation.datasets import Dataset
+    from dkt_ros.evaluation.players import Player
     from dkt_ros.evaluation.protocols import Range
-    from dkt_ros.evaluation.report import Report
-    from dkt_ros.frames import Estimate
-    from dkt_ros.perception import Perception
-    from dkt_ros.shots import CutDetector
-
-#: The diagram of the confidence, among the pictures.
-RELIABILITY = "reliability.png"
+    from dkt_ros.evaluation.running import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--first", type=int, default=0, metavar="N", help="then N frames of each video, or N pictures (default: all)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, report.html and timing.json here")
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help=f"write a contact sheet of each recording here, and {RELIABILITY}"
+        "--against", default=",".join(against.BASELINES), metavar="NAMES", help=f"{against.HELP} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--through",
+        choices=("process", "node"),
+        default="process",
+        help="the path here, or the node (default: %(default)s)",
     )
     parser.add_argument(
         "--near",
@@ -77,24 +77,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Evaluate, print the table, write the JSON."""
+    """Evaluate, print the tables, write the report."""
+    compared = against.parse(arguments.against)
+    if arguments.out:
+        check_folder(arguments.out)
     dataset, limits = _opened(arguments)
     try:
-        perception, cuts = make_perception(arguments), make_cuts(arguments)
-        report = evaluate_all(dataset, perception, limits, arguments.pictures, arguments.published, cuts)
+        ours = _ours(arguments)
+        others = {name: _other(name, weights, arguments) for name, weights in compared.engines}
+        outcome = _evaluated(dataset, ours, limits, others, compared, arguments)
     except MemoryError as error:
         raise CommandError(str(error)) from error
-    if cuts and cuts.cuts:
-        print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)", file=sys.stderr)
-    print("\n\n".join(part for part in (*_parts(report), dataset.in_words()) if part))
-    if arguments.pictures:
-        _draw(report, arguments.pictures / RELIABILITY)
-    if arguments.json:
-        try:
-            report.write_json(arguments.json)
-        except OSError as error:
-            raise CommandError(f"cannot write {arguments.json}: {error}") from error
-        print(f"\nevery number: {arguments.json}")
+    if cuts := outcome.report.details["engines"]["ours"].get("cuts"):
+        print(f"scene cuts: {cuts}; nothing is stitched across them (--no-cuts looks for none)", file=sys.stderr)
+    print("\n\n".join(part for part in (*_parts(outcome), dataset.in_words()) if part))
+    if arguments.out:
+        _write(outcome, arguments.out)
     return 0
 
 
@@ -119,107 +117,67 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
         raise CommandError(str(error)) from error
 
 
-def _parts(report: Report) -> tuple[str, ...]:
-    """What is printed, one block each; "" for what there is not."""
-    return report.table(), report.published_table(), report.confidence_line(), report.bars()
-
-
-def _draw(report: Report, path: Path) -> None:
-    from dkt_ros.evaluation.reliability import draw_reliability
-
-    if not report.confidence_line():
-        return
-    videos = "1 video" if len(report.videos) == 1 else f"{len(report.videos)} videos"
-    try:
-        draw_reliability(report.reliability(), path, f"confidence of {report.engine} on {videos}")
-    except OSError as error:
-        raise CommandError(f"{path}: {error}") from error
-
-
-def evaluate_all(
-    dataset: Dataset,
-    perception: Perception,
-    limits: Range,
-    pictures: Path | None = None,
-    published: bool = False,
-    cuts: CutDetector | None = None,
-) -> Report:
-    """The report of all recordings of a dataset; contact sheets go into ``pictures``.
-
-    ``published`` adds the scores of the papers to our rows.
+def _ours(arguments: argparse.Namespace) -> Player:
+    """What the input is put through.
 
     Raises:
-        CommandError: something in there cannot be used, or a picture cannot be written.
+        CommandError: the engine cannot be loaded; or, for the node, ROS 2 is missing.
     """
-    from dkt_ros.bags import BagError
-    from dkt_ros.evaluation.layout import DatasetError, Unreadable
-    from dkt_ros.evaluation.recordings import RecordingError
-    from dkt_ros.evaluation.report import Report, command_line
-    from dkt_ros.exr import PackageMissing
-    from dkt_ros.training.sequences import SequenceError
+    if arguments.through == "process":
+        return _in_process(arguments)
+    from dkt_ros.evaluation.players import ThroughNode
+    from dkt_ros.node_replay import NodeError, refuse_without_ros
 
-    done, unreadable = [], []
     try:
-        for source in dataset.sources:
-            try:
-                done.append(_evaluate(source, perception, limits, pictures, published, cuts))
-            except Unreadable as error:  # one of many; said, counted, left out
-                print(f"dkt eval: {error}", file=sys.stderr)
-                unreadable.append(str(error))
-    except (BagError, DatasetError, PackageMissing, RecordingError, SequenceError) as error:
-        raise CommandError(str(error)) from error
-    except OSError as error:
-        raise CommandError(f"{source.name}: {error}") from error
-    if not done:
-        raise CommandError(f"{dataset.name}: nothing could be read, first {unreadable[0]}")
-    videos = [scores for scores, _ in done]
-    details = {
-        "path_seconds_per_frame": sum(seconds for _, seconds in done) / sum(video.frames for video in videos),
-        "problems": [*(video.problem for video in videos if video.problem), *unreadable],
-        "dataset": dataset.numbers(),
-    }
-    return Report(videos, limits, perception.engine.card.name, command_line(), details)
+        refuse_without_ros()
+    except NodeError as error:
+        raise CommandError(f"--through node: {error}") from error
+    return ThroughNode(arguments)
 
 
-def _evaluate(
-    source: Source,
-    perception: Perception,
+def _in_process(arguments: argparse.Namespace) -> Player:
+    from dkt_ros.evaluation.players import InProcess
+
+    return InProcess(make_perception(arguments), make_cuts(arguments))
+
+
+def _other(name: str, weights: Sequence[Path], arguments: argparse.Namespace) -> Player:
+    try:
+        return _in_process(against.arguments_of(name, weights, arguments))
+    except CommandError as error:
+        given = "" if weights else f"; weights are given as --against {name}=PATH"
+        raise CommandError(f"--against {name}: {error}{given}") from error
+
+
+def _evaluated(
+    dataset: Dataset,
+    ours: Player,
     limits: Range,
-    pictures: Path | None,
-    published: bool,
-    cuts: CutDetector | None,
-) -> tuple[VideoScores, float]:
-    """The scores of one recording and the seconds that the path took for it."""
-    from tqdm import tqdm
+    others: dict[str, Player],
+    compared: against.Against,
+    arguments: argparse.Namespace,
+) -> Outcome:
+    from dkt_ros.evaluation.running import EvaluationError, evaluate_all
 
-    from dkt_ros.evaluation.baselines import baseline_count
-    from dkt_ros.evaluation.evaluate import evaluate
-    from dkt_ros.evaluation.temporal import clip_starts
-
-    recording = source.load()
-    if recording.problem:
-        print(f"dkt eval: {recording.problem}", file=sys.stderr)
-    perception.reset()
-    cuts_before = cuts.cuts if cuts else 0
-    if cuts:
-        cuts.forget()
-    total = len(recording.frames) * (1 + baseline_count())
-    with tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar:
-        start = time.perf_counter()
-        estimates = list(_counted(perception, recording, cuts, bar))
-        spent = time.perf_counter() - start
-        # After a cut the clips begin elsewhere, and a seam there is meant.
-        whole = not (cuts and cuts.cuts > cuts_before)
-        starts = clip_starts(len(recording.frames), perception.clip_length, perception.overlap) if whole else ()
-        scores = evaluate(recording, estimates, limits, bar.update, published, detailed=True, starts=starts)
-    if pictures:
-        from dkt_ros.evaluation.pictures import contact_sheet
-
-        contact_sheet(recording, estimates, pictures / f"{recording.name}.png", limits)
-    return scores, spent
+    try:
+        return evaluate_all(
+            dataset, ours, limits, others, compared.baselines, arguments.published, pictures=bool(arguments.out)
+        )
+    except EvaluationError as error:
+        raise CommandError(str(error)) from error
 
 
-def _counted(perception: Perception, recording: Recording, cuts: CutDetector | None, bar: tqdm) -> Iterator[Estimate]:
-    for estimate in perception.run_recording(lambda: recording.frames, cuts=cuts):
-        yield estimate
-        bar.update()
+def _parts(outcome: Outcome) -> tuple[str, ...]:
+    """What is printed, one block each; "" for what there is not."""
+    report, seconds = outcome.report, outcome.timing.get("path_seconds_per_frame")
+    speed = f"path: {1000 * seconds:.0f} ms a frame in this process" if seconds else ""
+    return report.table(), *report.more_tables(), report.confidence_line(), report.bars(), speed
+
+
+def _write(outcome: Outcome, folder: Path) -> None:
+    try:
+        with no_empty_folder(folder):
+            paths = outcome.write(folder)
+    except OSError as error:
+        raise CommandError(f"cannot write to {folder}: {error}; give another folder with --out") from error
+    print("\n" + "\n".join(map(str, paths)))

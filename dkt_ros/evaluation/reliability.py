@@ -11,19 +11,14 @@ does not grow with the recording. Pixels without a depth or without a ground tru
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.confidence import RIGHT
 from dkt_ros.evaluation.metrics import Mask
-from dkt_ros.files import written_whole
 from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, Float32, UInt8
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: Bins of the diagram and of the ECE, and those that are counted.
 BINS, FINE = 20, 1000
@@ -97,10 +92,6 @@ class Reliability:
         pixels, AUROC also where all are right or all wrong. ``bins`` adds those of the diagram that hold pixels."""
         return {group: self._numbers(counts, bins) for group, counts in zip(GROUPS, self._counts, strict=True)}
 
-    def diagram(self, group: str) -> NDArray[np.float64]:
-        """(n, 3) of the bins of the diagram that hold pixels: mean confidence, share of right pixels, pixels."""
-        return _diagram(self._counts[GROUPS.index(group)])
-
     @staticmethod
     def _numbers(counts: NDArray[np.float64], bins: bool) -> dict[str, Any]:
         pixels, right, believed, square, both = counts.sum(axis=0)
@@ -127,51 +118,6 @@ def in_a_line(numbers: dict[str, dict[str, Any]]) -> str:
         if (found := numbers[group])["pixels"]
     ]
     return f"confidence as P(within {RIGHT:.0%}): {'; '.join(parts)}" if parts else ""
-
-
-def draw_reliability(reliability: Reliability, path: Path, title: str) -> None:
-    """Write a PNG: for each group the share of right pixels over the confidence, above how many pixels there are.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    numbers = reliability.numbers(bins=False)
-    shown = [group for group in GROUPS if numbers[group]["pixels"]]
-    figure = Figure(figsize=(max(3.0 * len(shown), 5.0), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, max(1, len(shown)), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
-    for group, upper, lower in zip(shown, axes[0], axes[1], strict=False):
-        _draw_group(upper, lower, reliability.diagram(group), numbers[group], group)
-    if shown:
-        axes[0][0].legend(fontsize=7, loc="lower right")
-    axes[0][0].set_ylabel(f"share within {RIGHT:.0%} of the truth")
-    axes[1][0].set_ylabel("pixels")
-    figure.suptitle(title, fontsize=11)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-
-
-def _draw_group(upper: Axes, lower: Axes, rows: NDArray[np.float64], numbers: dict[str, Any], group: str) -> None:
-    upper.plot((0, 1), (0, 1), color="#888888", linewidth=1, linestyle="--", label="as it should be")
-    # A bin of a few pixels says nothing, and its point would look like any other.
-    many = rows[:, 2] >= 0.002 * rows[:, 2].sum()
-    upper.plot(rows[many, 0], rows[many, 1], marker="o", markersize=4, color="#2c7fb8", label="as it is")
-    upper.scatter(
-        rows[~many, 0], rows[~many, 1], s=10, facecolors="none", edgecolors="#2c7fb8", label="under 0.2 % of the pixels"
-    )
-    upper.set_title(
-        f"{group}\n{numbers['right']:.1%} right, ECE {numbers['ece']:.3f},\nBrier {numbers['brier']:.3f}", fontsize=9
-    )
-    upper.set_xlim(-0.02, 1.02)
-    upper.set_ylim(-0.02, 1.02)
-    upper.grid(alpha=0.4)
-    lower.bar(np.minimum((rows[:, 0] * BINS).astype(int), BINS - 1) / BINS, rows[:, 2], 1 / BINS, align="edge")
-    lower.set_yscale("log")
-    lower.grid(alpha=0.4)
-    lower.set_xlabel("confidence")
 
 
 def _diagram(counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,56 +1,28 @@
-"""A report as JSON and as a table. Every table says which protocol, which pixels, how many videos."""
+"""Everything that one evaluation found: as JSON and in sentences; its tables are in ``tables``."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from dkt_ros import __version__
-from dkt_ros.evaluation.evaluate import OURS, VideoScores, best_fill, mean_scores, number_of, reported_rows
+from dkt_ros.evaluation.evaluate import VideoScores
+from dkt_ros.evaluation.means import OURS, best_fill, mean_scores, number_of, reported_rows
 from dkt_ros.evaluation.protocols import IN_WORDS, Range
 from dkt_ros.evaluation.provenance import IN_WORDS as PROVENANCE_IN_WORDS
 from dkt_ros.evaluation.published import IN_WORDS as PUBLISHED_IN_WORDS
 from dkt_ros.evaluation.reliability import IN_WORDS as RELIABILITY_IN_WORDS
 from dkt_ros.evaluation.reliability import Reliability, in_a_line
+from dkt_ros.evaluation.tables import cell, fit_table, main_legend, main_table, markdown, published_table, whole_table
 from dkt_ros.evaluation.whole_pictures import IN_WORDS as WHOLE_PICTURES_IN_WORDS
 from dkt_ros.files import written_whole
-
-#: title, protocol, region, number, factor, format
-COLUMNS = (
-    ("A all REL", "A", "all", "rel", 100, ".2f"),
-    ("d1.05", "A", "all", "delta_1_05", 100, ".1f"),
-    ("B glass REL", "B", "transparent", "rel", 100, ".2f"),
-    ("d1.05", "B", "transparent", "delta_1_05", 100, ".1f"),
-    ("C all REL", "C", "all", "rel", 100, ".2f"),
-    ("RMSE", "C", "all", "rmse_m", 1000, ".1f"),
-    ("C glass REL", "C", "transparent", "rel", 100, ".2f"),
-    ("RMSE", "C", "transparent", "rmse_m", 1000, ".1f"),
-    ("d1.05", "C", "transparent", "delta_1_05", 100, ".1f"),
-    ("cover", "C", "transparent", "coverage", 100, ".1f"),
-)
-#: title, number, factor, format: the scores of the papers
-PUBLISHED_COLUMNS = (
-    ("AbsRel", "abs_rel", 100, ".2f"),
-    ("d1", "delta_1", 100, ".2f"),
-    ("d2", "delta_2", 100, ".2f"),
-    ("d3", "delta_3", 100, ".2f"),
-    ("SqRel", "sq_rel_m", 1000, ".2f"),
-    ("RMSE", "rmse_m", 1000, ".1f"),
-    ("RMSE log", "rmse_log", 1, ".4f"),
-    ("log10", "log10", 1, ".4f"),
-    ("iRMSE", "inverse_rmse", 1, ".4f"),
-    ("SILog", "silog", 1, ".2f"),
-    ("temporal", "relative_temporal_difference", 1, ".4f"),
-    ("B-F1", "boundary_f1", 1, ".3f"),
-    ("B-P", "boundary_precision", 1, ".3f"),
-    ("B-R", "boundary_recall", 1, ".3f"),
-)
+from dkt_ros.fills import CLASSICAL_FILLS
 
 
 @dataclass(frozen=True)
@@ -74,48 +46,33 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Plain values; no NaN anywhere (what could not be scored is null and has a flag)."""
         mean = mean_scores(self.videos)
+        rows = reported_rows(mean)
         return {
             "dkt_ros": __version__,
             "versions": versions(),
             "command": list(self.command),
             "engine": self.engine,
-            "protocols": IN_WORDS | ({"published": PUBLISHED_IN_WORDS} if self.published_table() else {}),
+            "protocols": IN_WORDS | ({"published": PUBLISHED_IN_WORDS} if published_table(mean, self.limits) else {}),
             "measures": WHOLE_PICTURES_IN_WORDS | {"provenance": PROVENANCE_IN_WORDS},
+            "limits": asdict(self.limits),
             "valid": f"ground truth within {self.limits.near_m} to {self.limits.far_m} m",
             "pooling": "pixels of a video together, then the mean over videos; frame_mean: the mean over frames first",
             "best_classical_fill": best_fill(mean),
-            "rows": reported_rows(mean),
+            "rows": rows,
             "mean": mean,
             "confidence": {"what": RELIABILITY_IN_WORDS, **self.reliability().numbers()},
-            "videos": [_plain(video) for video in self.videos],
+            "videos": [_plain(video, _drawn(rows.values(), best_fill(mean))) for video in self.videos],
             **self.details,
         }
 
     def table(self) -> str:
         """The one table, with its legend, as Markdown that reads well on a terminal too."""
-        mean = mean_scores(self.videos)
-        rows = [["", *(column[0] for column in COLUMNS)]]
-        for title, method in reported_rows(mean).items():
-            rows.append([title, *(_cell(mean[method], *column[1:]) for column in COLUMNS)])
-        return f"{markdown(rows)}\n\n{self._legend()}"
+        return f"{main_table(mean_scores(self.videos))}\n\n{main_legend(self.videos, self.limits)}"
 
-    def published_table(self) -> str:
-        """The scores of the papers for the rows that have them, with their protocol; "" if they were not asked for."""
-        mean = {name: scores for name, scores in mean_scores(self.videos).items() if "published" in scores}
-        if not mean:
-            return ""
-        rows = [["", *(column[0] for column in PUBLISHED_COLUMNS)]]
-        for name, scores in mean.items():
-            rows.append([name, *(_cell(scores, "published", "all", *column[1:]) for column in PUBLISHED_COLUMNS)])
-        flags = [(name, scores["published"]["all"].get("flag")) for name, scores in mean.items()]
-        lines = [
-            f"Published protocol (DVD's chain): {PUBLISHED_IN_WORDS}.",
-            "AbsRel and d1, d2, d3 (within 1.25, 1.25^2, 1.25^3) in %, SqRel and RMSE in mm, iRMSE in 1/m.",
-            f"Ground truth strictly within {self.limits.near_m} to {self.limits.far_m} m.",
-            *(f"Left out of the mean of {name}: {flag}." for name, flag in flags if flag),
-        ]
-        legend = "\n".join(lines)
-        return f"{markdown(rows)}\n\n{legend}"
+    def more_tables(self) -> list[str]:
+        """The fits with their pixels; what looks at whole pictures; the papers' scores: those that there are."""
+        mean = mean_scores(self.videos)
+        return [fit_table(self.videos, mean), *filter(None, (whole_table(mean), published_table(mean, self.limits)))]
 
     def reliability(self) -> Reliability:
         """Of the confidence, the pixels of all videos together."""
@@ -158,7 +115,7 @@ class Report:
         methods = [name for name in ("raw sensor", best, OURS) if name]
         rows = [["C glass REL", *methods, "glass pixels"]]
         for video in sorted(self.videos, key=lambda video: -(_glass_rel(video.scores, OURS) or 0.0)):
-            numbers = [_cell(video.scores.get(name, {}), "C", "transparent", "rel", 100, ".2f") for name in methods]
+            numbers = [cell(video.scores.get(name, {}), "C", "transparent", "rel", 100, ".2f") for name in methods]
             pixels = video.scores[OURS]["C"].get("transparent", {}).get("reference_pixels", 0)
             rows.append([video.name, *numbers, str(pixels)])
         return markdown(rows)
@@ -167,35 +124,25 @@ class Report:
         """Write ``as_json`` so that the file is whole or not there.
 
         Raises:
-            OSError: the folder is absent or the disk is full.
+            OSError: see ``write_values``.
         """
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n")
-
-    def _legend(self) -> str:
-        answered, frames = sum(v.answered for v in self.videos), sum(v.frames for v in self.videos)
-        videos = "1 video" if len(self.videos) == 1 else f"{len(self.videos)} videos"
-        lines = [f"{name}: {words}." for name, words in IN_WORDS.items()]
-        lines.append("REL, d1.05 (share of pixels within 5 %) and cover (share that has an answer) in %, RMSE in mm.")
-        lines.append(
-            f"glass: pixels of glass, clear plastic and liquid. Scored: {answered} of {frames} frames of {videos},"
-            f" ground truth within {self.limits.near_m} to {self.limits.far_m} m."
-        )
-        return "\n".join(lines)
+        write_values(self.as_json(), path)
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is the head, the first column is left-aligned, the others are right-aligned."""
-    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [_line(rows[0], widths), f"| {' | '.join(rule)} |", *(_line(row, widths) for row in rows[1:])]
-    return "\n".join(lines)
+def write_values(values: dict[str, Any], path: Path) -> None:
+    """Write plain values as JSON, so that the file is whole or not there.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def versions() -> dict[str, str]:
     """Of Python and of what decides the numbers; a package that is not installed is left out."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("numpy", "opencv-python-headless", "torch", "diffusers", "rosbags"):
+    for package in ("numpy", "opencv-python-headless", "torch", "diffusers", "rosbags", "scipy", "open3d", "OpenEXR"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -208,19 +155,18 @@ def command_line() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def _plain(video: VideoScores) -> dict[str, Any]:
+def _drawn(methods: Collection[str], best: str | None) -> list[str]:
+    """Those that have curves: the raw sensor, the best fill, the engines."""
+    return [name for name in methods if name == best or not name.startswith(tuple(CLASSICAL_FILLS))]
+
+
+def _plain(video: VideoScores, drawn: Collection[str]) -> dict[str, Any]:
     of_confidence = None if video.reliability is None else video.reliability.numbers(bins=False)
-    return asdict(replace(video, reliability=None)) | {"reliability": of_confidence}
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(method: dict[str, Any], protocol: str, region: str, name: str, factor: float, form: str) -> str:
-    value = number_of(method, protocol, region, name)
-    return "-" if value is None else format(factor * value, form)
+    plain = asdict(replace(video, reliability=None, curves=None))
+    return plain | {
+        "reliability": of_confidence,
+        "curves": None if video.curves is None else video.curves.plain(drawn),
+    }
 
 
 def _glass_rel(scores: dict[str, Any], method: str) -> float | None:

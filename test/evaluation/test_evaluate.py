@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,8 @@ import pytest
 
 from dkt_ros.evaluation.baselines import RAW_SENSOR
 from dkt_ros.evaluation.chamfer import unavailable
-from dkt_ros.evaluation.evaluate import (
-    NETWORK,
-    OURS,
-    Recording,
-    VideoScores,
-    best_fill,
-    evaluate,
-    mean_scores,
-    reported_rows,
-)
+from dkt_ros.evaluation.evaluate import Recording, VideoScores, evaluate
+from dkt_ros.evaluation.means import NETWORK, OURS, best_fill, mean_scores, reported_rows
 from dkt_ros.evaluation.pictures import _no_metres, _times, contact_sheet
 from dkt_ros.evaluation.protocols import Range, Reference
 from dkt_ros.evaluation.report import Report
@@ -81,10 +74,11 @@ def test_the_known_mask_is_an_advantage_that_is_named() -> None:
     scene = recording()
     scores = evaluate(scene, answers(scene), LIMITS).scores
     rows = reported_rows(scores)
-    sensor, fill, ours, masked_fill, _ = rows
-    assert (sensor, ours) == ("raw sensor", "ours")
-    assert fill.startswith("best fill: ") and masked_fill.startswith("best fill + known mask: ")
-    assert rows[fill] == best_fill(scores)
+    sensor, *fills, ours, masked_fill, network = rows
+    assert (sensor, ours, network) == ("raw sensor", "ours", "ours, network alone")
+    assert [rows[fill] for fill in fills] == list(CLASSICAL_FILLS)
+    (fill,) = [title for title in fills if title.startswith("best fill: ")]
+    assert masked_fill.startswith("best fill + known mask: ") and rows[fill] == best_fill(scores)
     best = best_fill(scores)
     assert scores[best]["C"]["transparent"]["rel"] == min(
         scores[name]["C"]["transparent"]["rel"] for name in CLASSICAL_FILLS
@@ -95,7 +89,7 @@ def test_estimates_of_another_recording_are_refused() -> None:
     scene, other = recording(2), rendered.sequence(2)
     other.stamps_ns[:] += 7
     stray = answers(Recording("other", other.frames(), scene.reference))
-    with pytest.raises(ValueError, match="none of the 2 estimates has the stamp of one of its 2 frames"):
+    with pytest.raises(ValueError, match="none of the 2 estimates of ours has the stamp of one of its 2 frames"):
         evaluate(scene, stray, LIMITS)
 
 
@@ -134,7 +128,9 @@ def test_the_table_names_protocols_pixels_and_counts() -> None:
     table = Report([evaluate(scene, answers(scene)[:3], LIMITS)], LIMITS, "nano", [], {}).table()
     head, rule, *rows = table.split("\n\n")[0].splitlines()
     assert head.count("|") == rule.count("|") == rows[0].count("|")
-    assert [row.split("|")[1].strip().partition(":")[0] for row in rows[:3]] == ["raw sensor", "best fill", "ours"]
+    titles = [row.split("|")[1].strip().partition(":")[0] for row in rows]
+    assert len(titles) == len(CLASSICAL_FILLS) + 4 and titles[0] == "raw sensor" and titles[7] == "ours"
+    assert titles.count("best fill") == 1
     for words in (
         "A: one scale and shift per video",
         "C: no fit against the ground truth",
@@ -145,13 +141,13 @@ def test_the_table_names_protocols_pixels_and_counts() -> None:
     assert "nan" not in table.lower()
 
 
-def detailed(scene: Recording, estimates: list[Estimate], **options) -> VideoScores:
+def detailed(scene: Recording, estimates: Iterable[Estimate], **options) -> VideoScores:
     return evaluate(scene, estimates, LIMITS, detailed=True, **options)
 
 
 def test_whole_pictures_are_scored_for_us_and_the_sensor() -> None:
     scene = recording(7)
-    scored = detailed(scene, answers(scene, 1.1), starts={3, 5})
+    scored = detailed(scene, answers(scene, 1.1), starts=lambda row: {3, 5})
     ours, sensor, fill = (scored.scores[name] for name in (OURS, RAW_SENSOR, "nearest"))
     assert ours["temporal"]["A"]["tae"] < ours["temporal"]["C"]["tae"] + 1e-6 and ours["temporal"]["C"]["seams"] == 2
     assert ours["temporal"]["A"]["seam_across"] == pytest.approx(0, abs=1e-5)
@@ -214,7 +210,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
         )
         long = Recording("long", Made(length, frame), reference, stamps_ns=range(length))
         tracemalloc.start()
-        detailed(long, (estimate(index) for index in range(length)), compared=False)
+        detailed(long, (estimate(index) for index in range(length)), groups=())
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -231,12 +227,12 @@ def test_the_papers_scores_are_asked_for_and_name_their_protocol() -> None:
     leaf = asked.scores[OURS]["published"]["all"]
     assert leaf["abs_rel"] == pytest.approx(0.0, abs=1e-5) and 0 < leaf["boundary_f1"] <= 1
     assert leaf["relative_temporal_difference"] == pytest.approx(0.0, abs=1e-5)
-    table = report.published_table()
+    table = report.more_tables()[-1]
     head, rule, *rows = table.split("\n\n")[0].splitlines()
     assert head.count("|") == rule.count("|") == rows[0].count("|") and len(rows) == 2
     assert "DVD's chain): one scale and shift per video" in table and "strictly within 0.3 to 1.5 m" in table
     assert "published" in report.as_json()["protocols"]
-    assert Report([evaluate(scene, answers(scene), LIMITS)], LIMITS, "nano", [], {}).published_table() == ""
+    assert len(Report([evaluate(scene, answers(scene), LIMITS)], LIMITS, "nano", [], {}).more_tables()) == 2
 
 
 def test_a_video_that_the_papers_would_leave_out_is_named_and_enters_no_mean() -> None:
@@ -245,7 +241,7 @@ def test_a_video_that_the_papers_would_leave_out_is_named_and_enters_no_mean() -
     scene.reference.depth[1] = np.nan
     empty = evaluate(scene, answers(scene), LIMITS, published=True)
     report = Report([good, empty], LIMITS, "nano", [], {})
-    assert f"Left out of the mean of {NETWORK}: frame 1 has no pixel to score." in report.published_table()
+    assert f"Left out of the mean of {NETWORK}: frame 1 has no pixel to score." in report.more_tables()[-1]
     mean = mean_scores(report.videos)[NETWORK]["published"]["all"]
     assert mean["videos"] == 1 and mean["abs_rel"] == good.scores[NETWORK]["published"]["all"]["abs_rel"]
 

@@ -7,16 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dkt_ros import cli
 from dkt_ros.evaluation.evaluate import evaluate
 from dkt_ros.evaluation.protocols import Range
-from dkt_ros.evaluation.reliability import GROUPS, Reliability, draw_reliability, in_a_line
+from dkt_ros.evaluation.reliability import GROUPS, Reliability, in_a_line
 from dkt_ros.evaluation.report import Report
 from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED
-from dkt_ros.training.sequences import save_sequence
 
-from .. import rendered
-from ..scenes import ScriptedEngine
 from .test_evaluate import answers, recording
 
 
@@ -105,22 +101,3 @@ def test_the_report_has_it_in_numbers_and_in_a_line(tmp_path: Path) -> None:
     assert [video["reliability"] and video["reliability"]["all"]["ece"] for video in read["videos"]] == [0, 1, None]
     assert "all ECE 50.0 %" in report.confidence_line()
     assert Report([silent], Range(), "nano", [], {}).confidence_line() == ""
-
-
-def test_the_diagram_is_a_picture(tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
-    confidence = random.random(1000)
-    path = tmp_path / "reliability.png"
-    draw_reliability(counted(confidence, random.random(1000) < confidence), path, "a title")
-    assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 5000
-
-
-def test_dkt_eval_draws_it_beside_the_contact_sheets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sequence_tar = tmp_path / "000007.tar"
-    save_sequence(sequence_tar, rendered.sequence(2))
-    monkeypatch.setattr("dkt_ros.engines.load_engine", lambda *_: ScriptedEngine(changing=False))
-    assert cli.main(["eval", str(sequence_tar), "--pictures", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"000007.png", "reliability.png"}
-    assert "confidence as P(within 5%): all ECE " in capsys.readouterr().out
