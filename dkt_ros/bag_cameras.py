@@ -63,9 +63,12 @@ class TopicList:
         pictures = [name for name in inputs if types[name] in (IMAGE, COMPRESSED)]
         self._infos = [name for name in inputs if types[name] == INFO]
         self._truths = [name for name in pictures if words_of(name) & TRUTH]
-        self._depths = [name for name in pictures if name not in self._truths and self._is_depth(name)]
-        others = [name for name in pictures if name not in self._truths and name not in self._depths]
+        depths = [name for name in pictures if name not in self._truths and self._is_depth(name)]
+        others = [name for name in pictures if name not in self._truths and name not in depths]
+        # What was declared and never published, or cannot be decoded, is meant only where there is nothing else.
+        self._depths = [name for name in depths if name in self._encodings] or depths
         seen = [name for name in others if self._is_picture(name)]
+        seen = [name for name in seen if name in self._encodings] or seen
         # One of a stereo pair is the camera only where there is no colour camera.
         self._colours = [name for name in seen if self._encodings.get(name) not in _GREYS] or seen
 
@@ -146,7 +149,7 @@ class TopicList:
         if words & (NORMALS | MASK | INFRARED | DERIVED):
             return False
         if encoding is None:
-            return "depth" in name and "compressed" not in words
+            return "depth" in name and "compressed" not in words and not could_be_colour(name)
         if self._types[name] == COMPRESSED:
             return encoding.split(";")[0] in _DEPTHS
         return encoding in _DEPTHS

@@ -58,7 +58,7 @@ def grouped(topics: Sequence[str]) -> dict[str, list[str]]:
 
 def _is_generic(part: str) -> bool:
     words = _split(part)
-    return bool(words) and all(word in _GENERIC for word in words)
+    return part.lower() in _GENERIC or (bool(words) and all(word in _GENERIC for word in words))
 
 
 def _split(part: str) -> list[str]:
