@@ -105,7 +105,10 @@ def make_plan(tracks: Mapping[str, Track], primary: str, slops_s: Mapping[str, f
     stamps = track.stamps if track.stamped else track.times
     if not track.stamped:
         odd[f"{primary}: no stamp (0), the time of recording is taken"] += len(stamps)
-    numbers = np.flatnonzero(stamps != 0)
+    unset = stamps == 0
+    if 0 < stamps[1:2].sum() < REORDER_NS:
+        unset[:1] = False  # a simulation's clock, or a video's, begins at 0
+    numbers = np.flatnonzero(~unset)
     if len(numbers) < len(stamps):
         odd[f"{primary}: a message without a stamp (0) among stamped ones, left out"] += len(stamps) - len(numbers)
     numbers = numbers[_in_order(stamps[numbers])]

@@ -130,6 +130,7 @@ def test_one_picture_without_a_stamp_among_stamped_ones_is_left_out_and_counted(
     bag = write(tmp_path / "bag", *at("/image", 100, 200), ("/image", 0, 250), *at("/image", 300))
     assert stamps_of(bag, skipped) == [100, 200, 300]
     assert told(skipped, "/image", "without a stamp (0)") == 1
+    assert stamps_of(write(tmp_path / "simulated", *at("/image", 0, 100, 200))) == [0, 100, 200]
 
 
 def focals(folder: Path, skipped: Counter[str] | None = None) -> list[float | None]:
