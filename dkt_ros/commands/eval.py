@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="add the papers' scores (AbsRel, d1, SILog, boundary F1, ...) by the chain of DVD's benchmark",
     )
+    parser.add_argument(
+        "--hide-shapes",
+        action="store_true",
+        help="DepthLab's protocol: the sensor depth is the truth less random shapes, which count as glass",
+    )
     add_engine_arguments(parser)
 
 
@@ -99,6 +104,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
     """What is to be evaluated, found before the model is loaded, and which of its ground truth is scored."""
     from dkt_ros.evaluation.datasets import open_dataset
+    from dkt_ros.evaluation.holes import with_holes
     from dkt_ros.evaluation.layout import DatasetError, Selection
     from dkt_ros.evaluation.protocols import Range
     from dkt_ros.evaluation.recordings import RecordingError
@@ -107,6 +113,7 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
     try:
         selection = Selection(arguments.subset, arguments.camera, arguments.every, arguments.first)
         dataset = open_dataset(arguments.input, selection)
+        dataset = with_holes(dataset) if arguments.hide_shapes else dataset
     except (DatasetError, RecordingError, SequenceError, OSError) as error:
         raise CommandError(str(error)) from error
     near = dataset.limits.near_m if arguments.near is None else arguments.near
