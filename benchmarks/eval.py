@@ -1,8 +1,10 @@
 """Score the held-out renders and the bundled bag, and put both tables into benchmarks/RESULTS.md, newest first.
 
     python -m benchmarks.eval data/heldout --out out
+    python -m benchmarks.eval data/unseen --dry          only print, of other renders
 
-Writes OUT/eval_NAME.json (every number) and OUT/eval_NAME/*.png (a contact sheet of each recording).
+Writes OUT/NAME/report.json, report.html and timing.json, as `dkt eval --out` does, NAME being that of the folder of
+renders and "bundled_bag".
 """
 
 from __future__ import annotations
@@ -10,23 +12,26 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from dkt_ros.commands import CommandError
-from dkt_ros.commands.eval import evaluate_all
-from dkt_ros.commands.run import add_engine_arguments, make_perception
+from dkt_ros.commands.run import add_engine_arguments, make_cuts, make_perception
 from dkt_ros.demo import BUNDLED_BAG
 from dkt_ros.evaluation.datasets import open_dataset
 from dkt_ros.evaluation.layout import DatasetError
-from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.players import InProcess
 from dkt_ros.evaluation.recordings import RecordingError
-from dkt_ros.evaluation.report import Report
+from dkt_ros.evaluation.running import EvaluationError, Outcome, evaluate_all
 from dkt_ros.files import written_whole
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 #: Stands in RESULTS.md above the newest section.
 NEWEST_BELOW = "<!-- newest below -->\n"
+#: So many of the worst videos are named there.
+WORST = 5
 
 
 def commit() -> str:
@@ -39,40 +44,66 @@ def commit() -> str:
     return name.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
-def section(title: str, report: Report) -> str:
+def machine() -> str:
+    """Processor, cores and load, in words."""
+    try:
+        told = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        told = []
+    model = next((line.partition(":")[2].strip() for line in told if line.startswith("model name")), platform.machine())
+    return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def section(title: str, path: Path, outcome: Outcome) -> str:
     """What RESULTS.md gets for one set of recordings."""
-    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    cost = f"{1000 * report.details['path_seconds_per_frame']:.0f} ms per frame for the whole path on this machine"
-    parts = [f"## {title}, {day}, commit {commit()}, engine {report.engine}", report.table(), report.bars()]
-    if len(report.videos) > 1:
-        parts.append(report.by_video())
-    return "\n\n".join([*parts, f"{cost} ({os.cpu_count()} CPU cores)"]) + "\n"
+    day, report, timing = datetime.datetime.now(datetime.timezone.utc).date(), outcome.report, outcome.timing
+    cost = f"{1000 * timing['path_seconds_per_frame']:.0f} ms per frame for the path alone on this machine"
+    lines = [
+        f"## {title}, {day.isoformat()}, commit {commit()}, engine {report.engine}",
+        f"`make eval` (as `dkt eval {path} --published --out DIR`), {machine()}.",
+        report.table(),
+        *report.more_tables(),
+        report.confidence_line(),
+        report.bars(),
+    ]
+    if len(report.videos) > WORST:
+        lines.append("\n".join(report.by_video().splitlines()[: 2 + WORST]) + f"\n\nThe worst {WORST} of them.")
+    return "\n\n".join(filter(None, [*lines, cost])) + "\n"
+
+
+def evaluated(arguments: argparse.Namespace) -> Iterator[str]:
+    """The section of each set, once its report is written."""
+    renders = arguments.data.resolve().name
+    titles = {"heldout": "held-out renders", "unseen": "renders of what training never saw"}
+    for title, name, path in (
+        (titles.get(renders, renders), renders, arguments.data),
+        ("bundled bag", "bundled_bag", BUNDLED_BAG),
+    ):
+        dataset = open_dataset(path)
+        ours = InProcess(make_perception(arguments), make_cuts(arguments))
+        outcome = evaluate_all(dataset, ours, dataset.limits, published=True, pictures=True)
+        outcome.write(arguments.out / name)
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        yield section(title, shown, outcome)
 
 
 def main() -> int:
     """Evaluate, print, write, append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of held-out sequences (*.tar)")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for JSON and pictures")
-    parser.add_argument("--dry", action="store_true", help="print only; leave RESULTS.md as it is")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the reports")
+    parser.add_argument("--dry", action="store_true", help="leave RESULTS.md as it is")
     add_engine_arguments(parser)
     arguments = parser.parse_args()
-    limits = Range()
-    for title, path in (("held-out renders", arguments.data), ("bundled bag", BUNDLED_BAG)):
-        name = title.replace(" ", "_")
-        try:
-            report = evaluate_all(
-                open_dataset(path), make_perception(arguments), limits, arguments.out / f"eval_{name}"
-            )
-        except (CommandError, DatasetError, RecordingError) as error:
-            parser.exit(1, f"{title}: {error}\n")
-        report.write_json(arguments.out / f"eval_{name}.json")
-        text = section(title, report)
-        print(text)
-        if not arguments.dry:
-            head, mark, older = RESULTS.read_text().partition(NEWEST_BELOW)
-            with written_whole(RESULTS) as path:
-                path.write_text(f"{head}{mark}\n{text}{older}")
+    try:
+        for text in evaluated(arguments):
+            print(text)
+            if not arguments.dry:
+                head, mark, older = RESULTS.read_text().partition(NEWEST_BELOW)
+                with written_whole(RESULTS) as path:
+                    path.write_text(f"{head}{mark}\n{text}{older}")
+    except (CommandError, DatasetError, EvaluationError, RecordingError, OSError) as error:
+        parser.exit(1, f"benchmarks.eval: {error}\n")
     return 0
 
 

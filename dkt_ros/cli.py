@@ -18,7 +18,7 @@ DESCRIPTION = """Metric depth, normals and point clouds of glass, clear plastic 
 
   dkt demo                            the whole thing over real ROS 2, on the bundled bag
   dkt run my_bag --out out/my_bag     depth of a bag, a video or a folder of pictures
-  dkt eval my_bag --json scores.json  scores against ground truth
+  dkt eval my_bag --out out/scores    scores against ground truth
   dkt models list                     the published models: how to get, check and run them
   dkt doctor                          what is installed, what is missing, and the command for it
 """
