@@ -10,7 +10,6 @@ depth, over DDS both ways. What counts is the machine it is run on: the table sa
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import statistics
@@ -23,15 +22,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from dkt_ros.bags import Bag, RawMessage
-from dkt_ros.demo import BUNDLED_BAG, DEPTH_OUT, INPUTS, NODE, REMAPPINGS, diagnostics_of
-from dkt_ros.demo_processes import set_environment
+from dkt_ros.demo import BUNDLED_BAG, INPUTS, NODE, REMAPPINGS
 from dkt_ros.evaluation import topics
-from dkt_ros.evaluation.report import markdown
-from dkt_ros.replay import Exchange, Replayer, header_stamp_ns
+from dkt_ros.evaluation.tables import markdown
+from dkt_ros.exchange import DEPTH, Exchange, header_stamp_ns
+from dkt_ros.node_processes import set_environment
+from dkt_ros.node_timing import ages_of, nearest_rank
+from dkt_ros.replay import Replayer
 
 RATES, MODES = (1, 5, 15, 30, 60, 90), ("streaming", "latest")
 START_S, QUIET_S, DRAIN_S = 120.0, 3.0, 20.0
-OUTPUTS = {DEPTH_OUT: "sensor_msgs/msg/Image", "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray"}
+OUTPUTS = {f"{NODE}/{DEPTH}": "sensor_msgs/msg/Image", "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray"}
 HEADINGS = (
     *("mode", "in Hz", "out Hz", "age median s", "p95 s", "max s", "bound in node s", "answered", "drops"),
     *("lost before arrival", "stall max ms", "clip s", "memory MB"),
@@ -105,35 +106,29 @@ def run(messages: Sequence[RawMessage], parameters: Sequence[str], log: Path) ->
     """Publish ``messages`` into a fresh node and record what comes back."""
     with node_process(parameters, log) as node:
 
-        def watch(exchange: Exchange) -> None:
+        def watch() -> None:
             if node.poll() is not None:
                 raise RuntimeError(f"the node ended with status {node.returncode}; see {log}")
 
-        with Replayer({message.topic: message.type for message in messages}, OUTPUTS, watch) as replayer:
-            if not (replayer.wait_until_connected(START_S) and replayer.wait_until(is_warm, START_S)):
+        exchange = Exchange(NODE)
+        with Replayer(exchange, {message.topic: message.type for message in messages}, OUTPUTS, watch) as replayer:
+            if not replayer.wait_until_ready(START_S):
                 raise RuntimeError(f"{NODE} was not ready after {START_S:.0f} s; see {log}")
             replayer.play(messages, topics.IMAGE, lambda: None, restamp=True)
-            replayer.drain(DEPTH_OUT, QUIET_S, DRAIN_S)
-            return replayer.exchange
-
-
-def is_warm(exchange: Exchange) -> bool:
-    """Whether the node is past loading and warming up, and waits for pictures."""
-    line = diagnostics_of(exchange).get("why no output", "")
-    return "no publisher" in line or "no image comes" in line
+            replayer.drain(QUIET_S, DRAIN_S)
+            return exchange
 
 
 def row(exchange: Exchange) -> list[str]:
     """What one run came to."""
-    arrived = {s: t for s, t in exchange.arrivals(DEPTH_OUT).items() if s in exchange.sent}
-    ages = sorted((t - exchange.sent[s]) * 1e-9 for s, t in arrived.items()) or [float("nan")]
-    sent, told = sorted(exchange.sent.values()), diagnostics_of(exchange)
+    ages, arrived = sorted(ages_of(exchange).values()) or [float("nan")], exchange.answers()
+    sent, told = sorted(exchange.sent.values()), exchange.told()
     lasted = (max([sent[-1], *arrived.values()]) - sent[0]) * 1e-9
     drops = {key.removeprefix("drops/"): count for key, count in told.items() if key.startswith("drops/")}
     return [
         f"{len(arrived) / lasted:.2f}",
         f"{statistics.median(ages):.2f}",
-        f"{ages[math.ceil(0.95 * len(ages)) - 1]:.2f}",
+        f"{nearest_rank(ages, 0.95):.2f}",
         f"{ages[-1]:.2f}",
         told.get("age bound in node (s)", "-"),
         f"{len(arrived)}/{len(sent)}",

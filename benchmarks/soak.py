@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks.rates import node_process
 from benchmarks.soak_camera import Camera, mishaps, small_frames
-from dkt_ros.demo_processes import set_environment
+from dkt_ros.node_processes import set_environment
 
 #: Frames on their way at most; fewer than a clip of nine would never be answered.
 IN_FLIGHT = 9

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from dkt_ros.demo_processes import transport_profile
-from dkt_ros.evaluation.report import markdown
+from dkt_ros.evaluation.tables import markdown
+from dkt_ros.node_processes import transport_profile
 
 WIDTH, HEIGHT = 832, 480
 #: stream -> encoding (none: a cloud) and bytes a pixel

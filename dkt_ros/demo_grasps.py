@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros import messages
-from dkt_ros.evaluation.recorded import Heard
+from dkt_ros.exchange import Exchange
 from dkt_ros.frames import Intrinsics
 from dkt_ros.grasp_messages import jaw_lines, read_details
 from dkt_ros.grasps import Grasps, Gripper
-
-if TYPE_CHECKING:
-    from dkt_ros.replay import Exchange
 
 NODE = "/antipodal_grasps"
 POSES, DETAILS = f"{NODE}/grasps", f"{NODE}/grasps/details"
@@ -54,7 +50,7 @@ class GraspTiming:
 
 def grasps_of(exchange: Exchange) -> dict[int, Grasps]:
     """Stamp of the cloud, ns -> what was planned on it."""
-    heard = Heard(exchange.received)
+    heard = exchange.received
     decoded = (heard.decode(message) for message in heard.messages([DETAILS]))
     return {messages.stamp_ns(message): read_details(message) for message in decoded}
 
@@ -63,7 +59,7 @@ def timing_of(exchange: Exchange) -> GraspTiming:
     """Counts, rate, age and scores of an exchange."""
     found = grasps_of(exchange)
     some = [grasps for grasps in found.values() if len(grasps)]
-    times = exchange.arrivals(DETAILS)
+    times = exchange.received.arrivals(DETAILS)
     ages = [(time - exchange.sent[stamp]) * 1e-9 for stamp, time in times.items() if stamp in exchange.sent]
     spent = (max(times.values(), default=0) - min(times.values(), default=0)) * 1e-9
     return GraspTiming(

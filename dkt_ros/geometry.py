@@ -88,7 +88,7 @@ def normals_from_depth(depth: Float32, intrinsics: Intrinsics, radius: int | Non
     c = inverse
     c -= a * across
     c -= b * down
-    length = np.asarray(cv2.magnitude(cv2.magnitude(a, b), c), np.float32)
+    length = _length(a, b, c)
     cv2.copyTo(np.full_like(length, np.nan), blocked, length)
     np.divide(np.float32(-1), length, out=length)
     a *= length
@@ -109,12 +109,20 @@ def resize_normals(normals: Float32, size: tuple[int, int]) -> Float32:
     """
     resized = cv2.resize(normals, size, interpolation=cv2.INTER_LINEAR)
     x, y, z = (np.asarray(component, np.float32) for component in cv2.split(resized))
-    length = np.asarray(cv2.magnitude(cv2.magnitude(x, y), z), np.float32)
+    length = _length(x, y, z)
     cv2.copyTo(np.full_like(length, np.nan), (length < 1e-3).view(np.uint8), length)
     scale = np.reciprocal(length, out=length)
     for component in (x, y, z):
         component *= scale
     return _merged(x, y, z)
+
+
+def _length(x: Float32, y: Float32, z: Float32) -> Float32:
+    """Of vectors; the same in every process, where the last bit of ``cv2.magnitude`` hangs on how memory is aligned."""
+    length = x * x
+    length += y * y
+    length += z * z
+    return np.sqrt(length, out=length)
 
 
 def _rays(depth: Float32, intrinsics: Intrinsics) -> tuple[Float32, Float32]:

@@ -126,7 +126,11 @@ class Outputs:
 
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything."""
-        return any(publisher.get_subscription_count() for publisher in self._publishers.values())
+        return any(self.readers().values())
+
+    def readers(self) -> dict[str, int]:
+        """How many subscriptions each output has, by its name."""
+        return {name: publisher.get_subscription_count() for name, publisher in self._publishers.items()}
 
     def publish(self, estimate: Estimate) -> None:
         """Everything that the estimate holds and somebody reads, with its frame's stamp and frame_id."""

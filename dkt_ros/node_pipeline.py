@@ -95,6 +95,11 @@ class Pipeline:
         return self._outputs.publishers
 
     @property
+    def readers(self) -> dict[str, int]:
+        """How many subscriptions each output has, by its name."""
+        return self._outputs.readers()
+
+    @property
     def waiting(self) -> int:
         """Frames that came and are neither published nor dropped."""
         in_flight = self._worker.in_flight if self._worker is not None else 0

@@ -1,12 +1,10 @@
-"""Replay a bag into a running node over ROS 2 and record what it publishes. Imports rclpy; ``demo`` does the rest."""
+"""Replay a recording into a running node over ROS 2 and keep what it publishes. Imports rclpy; see ``node_replay``."""
 
 from __future__ import annotations
 
 import importlib
-import struct
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -15,45 +13,16 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from dkt_ros.bags import RawMessage
+from dkt_ros.exchange import Exchange, header_stamp_ns, restamped
 
 #: After both ends have seen each other, matching the last endpoints takes a moment more.
 MATCHING_S = 1.0
-
-
-@dataclass
-class Exchange:
-    """What went over the wire. Stamps are header stamps in ns; times are ``time.monotonic_ns``.
-
-    Attributes:
-        start_ns: when the replay began.
-        sent: stamp of each picture -> when it was published.
-        received: every recorded message with the time at which it came.
-    """
-
-    start_ns: int = 0
-    sent: dict[int, int] = field(default_factory=dict)
-    received: list[RawMessage] = field(default_factory=list)
-
-    def arrivals(self, topic: str) -> dict[int, int]:
-        """Stamp -> time of the first message with that stamp on ``topic``."""
-        times: dict[int, int] = {}
-        for message in self.received:
-            if message.topic == topic:
-                times.setdefault(header_stamp_ns(message.data), message.time_ns)
-        return times
-
-
-def header_stamp_ns(cdr: bytes) -> int:
-    """The stamp of a serialised message that begins with a header (four bytes of encapsulation, then sec, nanosec)."""
-    order = "<" if cdr[1] & 1 else ">"
-    sec, nanosec = struct.unpack_from(f"{order}iI", cdr, 4)
-    return int(sec) * 10**9 + int(nanosec)
-
-
-def restamped(cdr: bytes, stamp_ns: int) -> bytes:
-    """A serialised message that begins with a header, with another stamp."""
-    order = "<" if cdr[1] & 1 else ">"
-    return cdr[:4] + struct.pack(f"{order}iI", *divmod(stamp_ns, 10**9)) + cdr[12:]
+#: Messages of a topic that wait here at most; the estimates of a long clip come all at once.
+DEPTH = 100
+#: So many are taken, at most, between two that are late to be published.
+TAKEN = 20
+#: What the node has published before it said that nothing waits is here after so long.
+LAST_S = 0.3
 
 
 class Replayer:
@@ -62,20 +31,28 @@ class Replayer:
     Context manager.
 
     Args:
+        exchange: for what comes back; it names the node, which must tell its diagnostics on one of ``outputs``.
         inputs: topic -> message type of what will be published.
         outputs: topic -> message type of what is recorded.
-        watch: called often with what was exchanged so far; may raise to end everything (the other process died, say).
+        watch: called often; may raise to end everything (the other process died, say).
+        namespace: of this ROS node itself.
     """
 
-    def __init__(self, inputs: dict[str, str], outputs: dict[str, str], watch: Callable[[Exchange], None]) -> None:
-        self._watch = watch
+    def __init__(
+        self,
+        exchange: Exchange,
+        inputs: dict[str, str],
+        outputs: dict[str, str],
+        watch: Callable[[], None],
+        namespace: str = "",
+    ) -> None:
+        self.exchange, self._watch = exchange, watch
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self._node = rclpy.create_node("dkt_replay", context=self._context)
+        self._node = rclpy.create_node("dkt_replay", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self.exchange = Exchange()
-        reliable = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.RELIABLE)
+        reliable = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self._publishers = {
             topic: self._node.create_publisher(message_class(kind), topic, reliable) for topic, kind in inputs.items()
         }
@@ -92,28 +69,25 @@ class Replayer:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    def wait_until_connected(self, seconds: float) -> bool:
-        """True once somebody listens to every input and every output has a publisher; False after ``seconds``."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def wait_until_ready(self, silence_s: float) -> bool:
+        """True once the node listens to every input, every output has a publisher and the model is warm: pictures that
+        come before that only wait and age. False if the node has told nothing for ``silence_s``; a large model may take
+        as long as it likes."""
+        connected_ns = 0
+        silent_since = time.monotonic()
+        while time.monotonic() - silent_since < silence_s:
             self._spin(0.1)
-            heard = all(publisher.get_subscription_count() for publisher in self._publishers.values())
-            if heard and all(self._node.count_publishers(topic) for topic in self._outputs):
+            if self.exchange.told_at_ns():
+                silent_since = self.exchange.told_at_ns() * 1e-9
+            if not connected_ns and self._connected():
                 self._spin(MATCHING_S)
+                connected_ns = time.monotonic_ns()
+            if connected_ns and self.exchange.told_at_ns() > connected_ns and self._is_warm(self.exchange.told()):
                 return True
         return False
 
-    def wait_until(self, ready: Callable[[Exchange], bool], seconds: float) -> bool:
-        """True once what was received so far fulfils ``ready``; False after ``seconds``."""
-        end = time.monotonic() + seconds
-        while not ready(self.exchange):
-            if time.monotonic() > end:
-                return False
-            self._spin(0.1)
-        return True
-
     def play(
-        self, messages: Sequence[RawMessage], picture: str, progress: Callable[[], object], restamp: bool = False
+        self, messages: Iterable[RawMessage], picture: str, progress: Callable[[], object], restamp: bool = False
     ) -> None:
         """Publish at the recorded rate; ``progress`` is called after each message on the topic ``picture``.
 
@@ -124,36 +98,68 @@ class Replayer:
             restamp: give each message the wall time of its turn, as a live camera does; those recorded at one moment
                 get one stamp.
         """
-        first = messages[0].time_ns
+        first: int | None = None
         self.exchange.received.clear()  # diagnostics of a node that waits
-        self.exchange.start_ns, start_ns = time.monotonic_ns(), time.time_ns()
         for message in messages:
+            if first is None:  # reading the first one may take a while
+                first, self.exchange.start_ns, start_ns = message.time_ns, time.monotonic_ns(), time.time_ns()
             since = message.time_ns - first
             self._spin((self.exchange.start_ns + since - time.monotonic_ns()) * 1e-9)
             data = restamped(message.data, start_ns + since) if restamp else message.data
             self._publishers[message.topic].publish(data)
             if message.topic == picture:
+                self.exchange.pictures += 1
                 self.exchange.sent.setdefault(header_stamp_ns(data), time.monotonic_ns())
                 progress()
 
-    def drain(self, topic: str, quiet_s: float, longest_s: float) -> None:
-        """Go on recording until nothing has come on ``topic`` for ``quiet_s``, at most ``longest_s``."""
-        end = time.monotonic() + longest_s
-        quiet_since, seen = time.monotonic(), -1
-        while time.monotonic() < min(end, quiet_since + quiet_s):
+    def drain(self, quiet_s: float, longest_s: float) -> None:
+        """Go on recording until the node says that no picture waits any more.
+
+        Where some can never go (they are too few for a clip and no max_age sends them), or never came to the node, that
+        is when nothing but diagnostics has come for ``quiet_s``; a clip in work gets ``longest_s``.
+        """
+        quiet_since, seen = time.monotonic(), self._others()
+        while True:
             self._spin(0.1)
-            count = sum(message.topic == topic for message in self.exchange.received)
-            if count != seen:
-                quiet_since, seen = time.monotonic(), count
+            told = self.exchange.told()
+            waiting, received = int(told.get("waiting", 0)), int(told.get("images received", 0))
+            news = self.exchange.told_at_ns() * 1e-9 > quiet_since
+            done = news and not waiting and received >= self.exchange.pictures
+            if done:
+                self._spin(LAST_S)
+            if self._others() != seen:
+                quiet_since, seen = time.monotonic(), self._others()
+                continue
+            goes = waiting >= int(told.get("needed", 0)) or float(told.get("max age (s)", 0)) > 0
+            if done or time.monotonic() - quiet_since > (longest_s if waiting and goes else quiet_s):
+                return
+
+    def _others(self) -> int:
+        """How many messages came that are not diagnostics."""
+        return len(self.exchange.received) - self.exchange.received.count(self.exchange.diagnostics)
+
+    def _connected(self) -> bool:
+        heard = all(publisher.get_subscription_count() for publisher in self._publishers.values())
+        return heard and all(self._node.count_publishers(topic) for topic in self._outputs)
+
+    def _is_warm(self, told: dict[str, str]) -> bool:
+        """Whether the node works, knows that we read (else it would not publish), and has run its model once."""
+        prefix = f"{self.exchange.node}/"
+        own = [topic.removeprefix(prefix) for topic in self._outputs if topic.startswith(prefix)]
+        read = all(int(told.get(f"readers/{name}", 0)) for name in own)
+        return told.get("state") == "active" and told.get("why no output") != "the model warms up" and read
 
     def _spin(self, seconds: float) -> None:
-        """Receive for this long; at least what is waiting now."""
-        end = time.monotonic() + seconds
-        while True:
-            self._watch(self.exchange)
+        """Receive for this long, then what is waiting, up to ``TAKEN`` messages."""
+        end, late = time.monotonic() + seconds, 0
+        while late < TAKEN:
+            self._watch()
+            count = len(self.exchange.received)
             self._executor.spin_once(timeout_sec=min(max(end - time.monotonic(), 0.0), 0.2))
             if time.monotonic() >= end:
-                return
+                if len(self.exchange.received) == count:
+                    return
+                late += 1
 
     def _keep(self, topic: str, kind: str, data: bytes) -> None:
         self.exchange.received.append(RawMessage(topic, kind, time.monotonic_ns(), data))

@@ -11,11 +11,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here: pip install -e '.[ros]', or source a ROS 2 install")
 
-from dkt_ros import demo, demo_grasps
+from dkt_ros import demo, demo_grasps, node_replay
 from dkt_ros.bags import Bag
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import write_sequence
 from dkt_ros.grasps import propose
+from dkt_ros.node_replay import NodeError
 
 from . import rendered
 from .test_grasps import CAMERA, Shot
@@ -37,7 +38,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_whole_demo(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-m", "test.scripted_node"))
-    monkeypatch.setattr(demo, "QUIET_S", 2.0)
+    monkeypatch.setattr(node_replay, "QUIET_S", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_of_another_shell")
     monkeypatch.delenv("ROS_DISTRO", raising=False)
@@ -84,16 +85,14 @@ def test_a_grasp_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch
     program = "import sys; print('no module named geometry_msgs'); sys.exit(4)"
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", "import time; time.sleep(600)"))
     monkeypatch.setattr(demo, "GRASP_PROGRAM", (sys.executable, "-c", program))
-    with pytest.raises(
-        demo.DemoError, match=r"grasp node ended with status 4; the end of (.*)grasps\.log:\n.*geometry"
-    ):
+    with pytest.raises(NodeError, match=r"grasp node ended with status 4; the end of (.*)grasps\.log:\n.*geometry"):
         demo.run_demo(bag, tmp_path)
 
 
 def test_a_node_that_dies_is_quoted(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys; print('weights of nano are missing; run X'); sys.exit(3)"
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
-    with pytest.raises(demo.DemoError, match=r"the node ended with status 3; the end of (.*)node\.log:\n.*run X"):
+    with pytest.raises(NodeError, match=r"the node ended with status 3; the end of (.*)node\.log:\n.*run X"):
         demo.run_demo(bag, tmp_path)
     assert not (tmp_path / "demo.mcap").exists()
 
@@ -107,15 +106,15 @@ def test_a_node_that_cannot_be_configured_is_quoted_at_once(
         "main(engine_loader=loader)"
     )
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
-    with pytest.raises(demo.DemoError, match=r"could not be configured; the end of (.|\n)*no such weight file"):
+    with pytest.raises(NodeError, match=r"could not be configured; the end of (.|\n)*no such weight file"):
         demo.run_demo(bag, tmp_path)
 
 
 def test_a_node_that_never_listens_is_ended(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import time; print('thinking', flush=True); time.sleep(600)"
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-c", program))
-    monkeypatch.setattr(demo, "START_S", 1.5)
-    with pytest.raises(demo.DemoError, match=r"not ready after 2 s; the end of .*\n    thinking"):
+    monkeypatch.setattr(node_replay, "START_S", 1.5)
+    with pytest.raises(NodeError, match=r"not ready after 2 s; the end of .*\n    thinking"):
         demo.run_demo(bag, tmp_path)
 
 

@@ -27,10 +27,11 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the demo and print its table."""
     from dkt_ros.bags import BagError
     from dkt_ros.demo import BUNDLED_BAG, DemoError, run_demo
+    from dkt_ros.node_replay import NodeError
 
     try:
         print(run_demo(arguments.bag or BUNDLED_BAG, arguments.out))
-    except (DemoError, BagError) as error:
+    except (DemoError, NodeError, BagError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"cannot write into {arguments.out}: {error}; give another folder with --out") from error

@@ -12,8 +12,8 @@ from sensor_msgs.msg import Image
 
 from benchmarks.rates import recorded_moments, schedule
 from dkt_ros.evaluation import topics
+from dkt_ros.exchange import header_stamp_ns, restamped
 from dkt_ros.messages import make_image
-from dkt_ros.replay import header_stamp_ns, restamped
 
 
 def test_moments_come_steadily_and_never_jump():

@@ -1,4 +1,4 @@
-"""Nodes in processes of their own, for the demo: their environment, their end, their last words."""
+"""Nodes in processes of their own: their environment, their end, their last words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 STOP_S = 15.0
+#: Variables that tell ROS 2 of participants elsewhere, whatever the range of discovery.
+OTHER_MACHINES = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER")
 LOG_LINES = 30
 
 
@@ -20,7 +22,10 @@ def set_environment(out: Path) -> None:
     """Variables for this process and the node's: one private ROS domain on this host, logs in ``out``, large messages.
 
     A ROS install's own choice of middleware stays; the wheels have Fast DDS only, whatever a shell has left behind.
+    What names other machines is taken away: it would reach beyond this host.
     """
+    for name in OTHER_MACHINES:
+        os.environ.pop(name, None)
     variables = {
         "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
