@@ -83,7 +83,8 @@ class TopicList:
         for name in given:
             if name is not None and name not in self._types:
                 raise BagError(f"topic {name!r} is not in the bag; it has {self._all()}")
-        every = grouped(self._colours)
+        # A picture that was named as something else is no camera's.
+        every = grouped([name for name in self._colours if name not in given[1:]])
         if choice.image is not None:
             images = {camera_name(choice.image): [choice.image]}
         elif every:
@@ -115,7 +116,7 @@ class TopicList:
     def _camera(self, name: str, images: list[str], alone: bool, only: bool, choice: TopicChoice) -> Camera:
         """``alone``: the bag has no other camera; ``only``: no other one is meant."""
         image = self._one(images, ("rect",), "--image") or images[0]
-        depths = _belonging(self._depths, name, alone, only)
+        depths = _belonging([each for each in self._depths if each != choice.truth], name, alone, only)
         depth = choice.depth or self._one(depths, ("aligned", "registered"), "--depth")
         info = choice.camera_info or self._info_of(image, name)
         topics = CameraTopics(image, info, depth, self._beside(depth) if depth else None)

@@ -1,6 +1,6 @@
 """The frames and the ground truth of a bag on disk, so that memory does not grow with the bag.
 
-About 18 bytes a pixel and frame wait in nameless temporary files in ``TMPDIR``.
+About 15 bytes a pixel and frame wait in nameless temporary files in ``TMPDIR``.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.protocols import Reference
 from dkt_ros.evaluation.videos import Spool
-from dkt_ros.frames import Float32, Frame, Intrinsics
+from dkt_ros.frames import Float32, Frame, Intrinsics, UInt8
 
 
 class SpooledFrames(Sequence[Frame]):
@@ -63,36 +64,49 @@ class SpooledFrames(Sequence[Frame]):
 
 
 class _Normals:
-    """Half as many bytes on disk, float32 when asked."""
+    """(T, H, W, 3) float32, NaN unknown, kept on disk as the bag has them."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self) -> None:
+        self._spool = Spool()
+        self._known = bytearray()
+
+    def append(self, normals: Float32 | UInt8 | None) -> None:
+        self._spool.append(normals)
+        self._known.append(normals is not None)
+
+    @property
+    def empty(self) -> bool:
+        return self._spool.empty
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self._spool.shape
 
     def __len__(self) -> int:
-        return len(self._spool)
+        return len(self._known)
 
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        return self._spool[index].astype(np.float32)
+    def __getitem__(self, index: int, /) -> Float32:
+        if not self._known[index]:
+            return np.full(self.shape[1:], np.nan, np.float32)
+        normals = self._spool[index]
+        return normals if normals.dtype == np.float32 else topics.rgb_to_normals(normals)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth of one frame: depth (H, W) metres, transparent (H, W) bool, normals (H, W, 3); None: unknown."""
+    """Ground truth of one frame: depth (H, W) metres, transparent (H, W) bool, normals (H, W, 3) as float32 or as a
+    picture of ``topics.normals_to_rgb``; None: unknown."""
 
     depth: Float32 | None = None
     transparent: NDArray[np.bool_] | None = None
-    normals: Float32 | None = None
+    normals: Float32 | UInt8 | None = None
 
 
 class SpooledTruth:
     """Ground truth, frame by frame; unknown where a frame has none."""
 
     def __init__(self) -> None:
-        self._depth, self._transparent, self._normals = Spool(), Spool(), Spool()
+        self._depth, self._transparent, self._normals = Spool(), Spool(), _Normals()
         #: Frames that have some.
         self.known = 0
 
@@ -105,10 +119,10 @@ class SpooledTruth:
         self.known += truth.depth is not None
         self._depth.append(truth.depth)
         self._transparent.append(np.zeros(shape, bool) if truth.transparent is None else truth.transparent)
-        self._normals.append(None if truth.normals is None else truth.normals.astype(np.float16))
+        self._normals.append(truth.normals)
 
     def reference(self, name: str, frames: SpooledFrames) -> Reference:
         """All of it; at least one frame must have some."""
         sensor = None if frames.sensor_depth.empty else frames.sensor_depth
-        normals = None if self._normals.empty else _Normals(self._normals)
+        normals = None if self._normals.empty else self._normals
         return Reference(name, self._depth, self._transparent, sensor, normals)

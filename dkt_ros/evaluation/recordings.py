@@ -16,11 +16,10 @@ from dkt_ros.bag_cameras import topics_of
 from dkt_ros.bag_frames import Moment, read_moments, survey
 from dkt_ros.bag_topics import Ask, BagOrigin, Camera, TopicChoice, TruthTopics
 from dkt_ros.bags import Bag, BagError
-from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_spool import SpooledFrames, SpooledTruth, Truth
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.protocols import Reference
-from dkt_ros.frames import Float32
+from dkt_ros.frames import Float32, Frame, UInt8
 from dkt_ros.training.sequences import Sequence, load_video, sequence_files
 
 
@@ -101,12 +100,7 @@ def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recordin
             met.add(frame.stamp_ns)
             shape = shape or frame.rgb.shape[:2]
             true = _truth(bag, camera.truth, moment, skipped)
-            for what, pixels in (("picture", frame.rgb), ("true depth", true.depth), ("mask", true.transparent)):
-                if pixels is not None and pixels.shape[:2] != shape:
-                    raise BagError(
-                        f"bag {path}: {what} {pixels.shape[1::-1]} at {frame.stamp_ns} ns differs from the first"
-                        f" picture {shape[::-1]}; evaluation needs one size"
-                    )
+            _check_size(path, shape, frame, true)
             frames.append(frame)
             truth.append(shape, true)
         problem = bag.problem
@@ -118,16 +112,31 @@ def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recordin
     return Recording(name, frames, reference, problem, counts, frames.stamps_ns, BagOrigin(path, camera))
 
 
+def _check_size(path: Path, shape: tuple[int, ...], frame: Frame, true: Truth) -> None:
+    found = {"picture": frame.rgb, "true depth": true.depth, "mask": true.transparent, "true normals": true.normals}
+    for what, pixels in found.items():
+        if pixels is not None and pixels.shape[:2] != shape:
+            raise BagError(
+                f"bag {path}: {what} {pixels.shape[1::-1]} at {frame.stamp_ns} ns differs from the first picture"
+                f" {shape[::-1]}; evaluation needs one size"
+            )
+
+
 def _truth(bag: Bag, named: TruthTopics, moment: Moment, skipped: Counter[str]) -> Truth:
-    """Of one moment; all or nothing, so that a frame whose mask is damaged is not scored as if nothing were glass."""
+    """Of one moment: nothing where the mask is missing or damaged, lest glass is scored as if it were none."""
 
     def message(topic: str | None) -> Any:
         return bag.decode(moment.others[topic]) if topic in moment.others else None
 
+    if named.depth not in moment.others:
+        return Truth()
+    if named.mask is not None and named.mask not in moment.others:
+        skipped[f"{named.mask}: no mask near enough to a picture (--truth-slop), its ground truth is left out"] += 1
+        return Truth()
     try:
         depth, mask, normals = (message(topic) for topic in (named.depth, named.mask, named.normals))
         return Truth(
-            None if depth is None else messages.decode_depth(depth, named.depth),
+            messages.decode_depth(depth, named.depth),
             None if mask is None else messages.decode_mask(mask, str(named.mask)),
             None if normals is None else _normals(normals, str(named.normals)),
         )
@@ -136,11 +145,11 @@ def _truth(bag: Bag, named: TruthTopics, moment: Moment, skipped: Counter[str]) 
         return Truth()
 
 
-def _normals(message: Any, topic: str) -> Float32:
-    """(H, W, 3) of 32FC3, or of a picture whose colours are normals (``topics.rgb_to_normals``)."""
+def _normals(message: Any, topic: str) -> Float32 | UInt8:
+    """(H, W, 3) of 32FC3, or a picture whose colours are normals (``topics.normals_to_rgb``)."""
     if getattr(message, "encoding", "") == "32FC3":
         return messages.decode_normals(message, topic)
-    return topics.rgb_to_normals(messages.decode_rgb(message, topic))
+    return messages.decode_rgb(message, topic)
 
 
 def _video(path: Path) -> Recording:

@@ -1,14 +1,25 @@
 """A rendered sequence and the bag made of it are the same recording; what is damaged is used as far as it goes."""
 
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dkt_ros.bags import Bag, BagWriter
+from dkt_ros.bag_topics import TopicChoice
+from dkt_ros.bags import Bag, BagError, BagWriter
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import START_NS, write_sequence
-from dkt_ros.evaluation.recordings import RecordingError, find_recordings, load_recording
+from dkt_ros.evaluation.evaluate import evaluate
+from dkt_ros.evaluation.protocols import Range
+from dkt_ros.evaluation.recordings import RecordingError, bag_recordings, find_recordings, load_recording
+from dkt_ros.frames import Estimate, Frame
 from dkt_ros.training.sequences import SequenceError, save_sequence, sequence_path
 
 from .. import rendered
@@ -79,6 +90,176 @@ def test_a_bag_without_ground_truth_is_refused_by_name(tmp_path: Path) -> None:
         bag.write_raw("/image", "sensor_msgs/msg/Image", 5, b"\0\1\0\0")
     with pytest.raises(RecordingError, match=r"bag: no ground truth: .* --truth \(it has /image\); `dkt run`"):
         load_recording(tmp_path / "bag")
+
+
+def rewrite(source: Path, target: Path, change: Callable[[str, Any, int], Iterable[tuple[str, Any, int]]]) -> Path:
+    """A bag with other messages: ``change`` gets topic, message and time of recording, and gives what is written."""
+    with Bag(source) as bag, BagWriter(target) as writer:
+        for raw in bag.messages():
+            for topic, message, time_ns in change(raw.topic, bag.decode(raw), raw.time_ns):
+                writer.write(topic, message, time_ns)
+    return target
+
+
+TRUTHS = (topics.TRUE_DEPTH, topics.TRUE_NORMALS, topics.TRUE_TRANSPARENT)
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    return write_sequence(rendered.sequence(6), tmp_path / "bag")
+
+
+def test_pictures_without_ground_truth_are_run_and_scored_nowhere(bag: Path, tmp_path: Path) -> None:
+    """Truth at half the camera's rate; one truth has no mask, and so is none."""
+    seen: Counter[str] = Counter()
+
+    def thin(topic: str, message: Any, time_ns: int) -> list[tuple[str, Any, int]]:
+        seen[topic] += 1
+        lost = topic in TRUTHS and (seen[topic] % 2 == 0 or (topic == TRUTHS[2] and seen[topic] == 3))
+        return [] if lost else [(topic, message, time_ns)]
+
+    recording = load_recording(rewrite(bag, tmp_path / "thin", thin))
+    known = [bool(np.isfinite(recording.reference.depth[i]).any()) for i in range(6)]
+    assert len(recording.frames) == 6 and known == [True, False, False, False, True, False]
+    assert recording.counts["frames"] == 6 and recording.counts["pictures without ground truth"] == 4
+    assert any("no mask near enough" in reason and count == 1 for reason, count in recording.counts.items())
+    assert recording.reference.normals is not None and np.isnan(recording.reference.normals[1]).all()
+    assert recording.reference.transparent[0].any() and not recording.reference.transparent[1].any()
+
+    frames = [frame for frame, true in zip(recording.frames, known, strict=True) if true]
+    estimates = [estimate_of(frame, recording.reference.depth[i]) for i, frame in enumerate(recording.frames)]
+    only = [estimate for estimate in estimates if estimate.frame.stamp_ns in {frame.stamp_ns for frame in frames}]
+    every, some = (evaluate(recording, given, Range(), groups=()).scores["ours"] for given in (estimates, only))
+    assert every["C"] == some["C"] and every["A"]["all"] == some["A"]["all"] and every["C"]["all"]["pixels"] > 0
+
+
+def estimate_of(frame: Frame, depth: np.ndarray) -> Estimate:
+    depth = np.where(np.isfinite(depth), depth * 1.05, 0.7).astype(np.float32)
+    sure = np.ones(depth.shape, np.float32)
+    return Estimate(frame, 1 / depth, depth, None, "none", sure.astype(np.uint8), sure, None)
+
+
+def test_truth_of_another_name_and_clock_is_found_when_it_is_named(bag: Path, tmp_path: Path) -> None:
+    names = dict(zip(TRUTHS, ("/scan", "/scan_n", "/scan_m"), strict=True))
+
+    def shift(topic: str, message: Any, time_ns: int) -> list[tuple[str, Any, int]]:
+        if topic in TRUTHS:
+            message.header.stamp.nanosec += 5_000_000
+        return [(names.get(topic, topic), message, time_ns)]
+
+    other = rewrite(bag, tmp_path / "other", shift)
+    with pytest.raises(RecordingError, match=r"name its topic with --truth \(it has /camera/.*/scan"):
+        bag_recordings(other)
+    choice = TopicChoice(truth="/scan", truth_normals="/scan_n", truth_mask="/scan_m")
+    ((name, load),) = bag_recordings(other, choice)
+    with pytest.raises(RecordingError, match=r"none of 6 pictures has ground truth: no stamps within 0\.001 s"):
+        load()
+    ((name, load),) = bag_recordings(other, replace(choice, truth_slop_s=0.01))
+    found, before = load(), load_recording(bag)
+    assert name == found.name == "other"
+    for what in ("depth", "transparent", "normals"):
+        one, two = (getattr(recording.reference, what) for recording in (found, before))
+        np.testing.assert_array_equal([one[i] for i in range(6)], [two[i] for i in range(6)])
+
+
+def two_cameras(bag: Path, target: Path, truth: str) -> Path:
+    """The same camera as /left and /right; ``truth`` is the name of its topics, with {} for the camera."""
+
+    def double(topic: str, message: Any, time_ns: int) -> list[tuple[str, Any, int]]:
+        kind = topic.rpartition("/")[2]
+        if topic == "/tf":
+            return []
+        if topic in TRUTHS:
+            named = dict.fromkeys(truth.format(camera, kind) for camera in ("left", "right"))
+            return [(name, message, time_ns) for name in named]
+        return [(topic.replace("/camera", f"/{camera}"), message, time_ns) for camera in ("left", "right")]
+
+    return rewrite(bag, target, double)
+
+
+def test_every_camera_with_ground_truth_is_a_recording(bag: Path, tmp_path: Path) -> None:
+    both = two_cameras(bag, tmp_path / "both", "/ground_truth/{}/{}")
+    found = bag_recordings(both)
+    assert [name for name, _ in found] == ["both:left", "both:right"]
+    assert [load().origin.camera.truth.depth for _, load in found] == [
+        f"/ground_truth/{x}/depth" for x in ("left", "right")
+    ]
+    ((name, load),) = bag_recordings(both, TopicChoice(camera="right"))
+    assert name == "both" and load().origin.camera.topics.image == "/right/color/image_raw/compressed"
+    with pytest.raises(RecordingError, match="several cameras have ground truth: both:left, both:right"):
+        load_recording(both)
+
+
+def test_ground_truth_of_no_named_camera_has_to_be_chosen(bag: Path, tmp_path: Path) -> None:
+    both = two_cameras(bag, tmp_path / "both", "/ground_truth/{1}")
+    with pytest.raises(BagError, match=r"several cameras could be meant: left: .*; right: .*--camera"):
+        bag_recordings(both)
+    for ((name, load),) in (
+        bag_recordings(both, TopicChoice(camera="right")),
+        bag_recordings(both, ask=lambda question, lines: [line.startswith("right") for line in lines].index(True)),
+    ):
+        assert name == "both" and load().origin.camera.name == "right"
+
+
+def test_a_stamp_that_comes_twice_is_counted_once(bag: Path, tmp_path: Path) -> None:
+    twice = rewrite(
+        bag, tmp_path / "twice", lambda topic, message, time: [(topic, message, time), (topic, message, time + 1)]
+    )
+    recording = load_recording(twice)
+    assert len(recording.frames) == len(set(recording.stamps())) == 6
+    assert recording.counts[f"{topics.IMAGE}: a stamp that came before, the picture is left out"] == 6
+
+
+def test_truth_of_another_size_is_refused_by_name(bag: Path, tmp_path: Path) -> None:
+    def smaller(topic: str, message: Any, time_ns: int) -> list[tuple[str, Any, int]]:
+        if topic == topics.TRUE_DEPTH:
+            message.height //= 2
+        return [(topic, message, time_ns)]
+
+    with pytest.raises(BagError, match=r"true depth \(80, 30\) at .* differs from the first picture \(80, 60\)"):
+        load_recording(rewrite(bag, tmp_path / "smaller", smaller))
+
+
+def test_normals_of_floats_are_read_too(bag: Path, tmp_path: Path) -> None:
+    normals = np.zeros((60, 80, 3), np.float32)
+    normals[..., 2] = -1
+
+    def floats(topic: str, message: Any, time_ns: int) -> list[tuple[str, Any, int]]:
+        if topic == topics.TRUE_NORMALS:
+            message = replace(message, encoding="32FC3", step=80 * 12, data=normals.reshape(-1).view(np.uint8))
+        return [(topic, message, time_ns)]
+
+    recording = load_recording(rewrite(bag, tmp_path / "floats", floats))
+    assert recording.reference.normals is not None
+    np.testing.assert_array_equal(recording.reference.normals[3], normals)
+
+
+def test_frames_are_a_sequence(bag: Path) -> None:
+    frames = load_recording(bag).frames
+    assert [f.stamp_ns for f in frames[1:4:2]] == [frames[1].stamp_ns, frames[3].stamp_ns] and frames[-1] is not None
+    assert len(list(frames)) == 6
+    with pytest.raises(IndexError):
+        frames[6]
+
+
+def peak_mb(path: Path) -> float:
+    """Of what Python and numpy hold while a recording is loaded and read once from end to end."""
+    tracemalloc.start()
+    recording = load_recording(path)
+    reference = recording.reference
+    for index, frame in enumerate(recording.frames):
+        assert frame.sensor_depth is not None and reference.depth[index].shape == frame.rgb.shape[:2]
+        assert reference.normals is not None and reference.normals[index].shape == frame.rgb.shape
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
+    """Five times as many frames of 0.07 MB: to hold them would show as 7 MB."""
+    short, long = (write_sequence(rendered.sequence(count), tmp_path / f"{count}") for count in (24, 120))
+    first = peak_mb(short)
+    assert peak_mb(long) < first + 1.0
 
 
 def test_a_video_of_the_published_set_has_neither_sensor_nor_masks(tmp_path: Path) -> None:
