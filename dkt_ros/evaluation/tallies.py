@@ -6,6 +6,7 @@ are float64. Medians come from histograms, exact to their bins: 0.05 % of a dept
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -113,10 +114,6 @@ class DepthTally:
     Args:
         regions: name -> the cells it is made of.
         far_m: also the RMSE of a prediction that is held at or below this; None: not.
-
-    Attributes:
-        by_frame: of every region, (REL, coverage) of each frame: (None, None) where the region has no reference pixel,
-            (None, 0.0) where it has no prediction.
     """
 
     def __init__(self, regions: Regions, far_m: float | None = None) -> None:
@@ -126,7 +123,8 @@ class DepthTally:
         self._histogram = Histogram(cells, _BINS)
         #: of every region: how many frames could be scored, and the sums of their REL, RMSE and MAE
         self._frames: dict[str, NDArray[np.float64]] = {name: np.zeros(4) for name in self._regions}
-        self.by_frame: dict[str, list[tuple[float | None, float | None]]] = {name: [] for name in self._regions}
+        #: of every region: REL and coverage of each frame in turn, NaN where there is none
+        self._by_frame = {name: array("d") for name in self._regions}
 
     def add(
         self,
@@ -159,13 +157,21 @@ class DepthTally:
         self._sums += frame
         for name, members in self._regions.items():
             sums = frame[members].sum(0)
-            rel = None
+            rel = np.nan
             if sums[_PIXELS]:
                 rel, square, absolute = (sums[[_REL, _SQUARE, _ABS]] / sums[_PIXELS]).tolist()
                 self._frames[name] += (1, rel, np.sqrt(square), absolute)
-            coverage = float(sums[_PIXELS] / sums[_ASKED]) if sums[_ASKED] else None
-            self.by_frame[name].append((rel, coverage))
+            self._by_frame[name].extend((rel, sums[_PIXELS] / sums[_ASKED] if sums[_ASKED] else np.nan))
         return cells
+
+    @property
+    def by_frame(self) -> dict[str, list[tuple[float | None, float | None]]]:
+        """Of every region, (REL, coverage) of each frame: (None, None) where the region has no reference pixel, (None,
+        0.0) where it has no prediction."""
+        numbers = {
+            name: [None if np.isnan(value) else value for value in values] for name, values in self._by_frame.items()
+        }
+        return {name: list(zip(values[::2], values[1::2], strict=True)) for name, values in numbers.items()}
 
     def scores(self, region: str) -> DepthScores:
         """Of all frames so far, pooled: every pixel counts the same, whichever frame it is in."""

@@ -6,8 +6,9 @@ are metres), ``clouds`` of the objects (C). The truth of a frame, its motion and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from dkt_ros.evaluation import boundaries, chamfer, temporal
 from dkt_ros.evaluation.alignment import Alignment, aligned_depth, inverse
 from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.evaluation.protocols import Answer, Range, Reference, valid_truth
+from dkt_ros.evaluation.workers import each_of, in_order, workers
 from dkt_ros.frames import Float32, Frame
 
 #: Written beside the numbers.
@@ -47,44 +49,73 @@ def score_whole_pictures(
     """
     no_clouds = chamfer.unavailable()
     running = [_Running(answer, alignments.get(answer.method), starts.get(answer.method, ())) for answer in answers]
+    with workers() as pool:
+        for truth in in_order(pool, _Truth, _looked_at(frames, reference, limits)):
+            each_of(pool, [partial(each.look, truth) for each in running])
+            tasks = [task for each in running for task in each.tasks(truth, not no_clouds)]
+            each_of(pool, tasks)
+    return {each.answer.method: each.scores(no_clouds) for each in running}
+
+
+_Looked = tuple[int, temporal.Moment | None, temporal.Moment, Mask]
+
+
+def _looked_at(frames: Sequence[Frame], reference: Reference, limits: Range) -> Iterator[_Looked]:
+    """Read by one thread, in order: number of a frame, the moment before and its own, pixels of objects."""
     before: temporal.Moment | None = None
     for index in range(len(reference.depth)):
         depth, intrinsics = reference.depth[index], frames[index].intrinsics
         valid = valid_truth(depth, limits)
         pose = None if reference.camera_to_world is None else reference.camera_to_world[index]
         now = temporal.Moment(depth, valid, pose, intrinsics)
-        motion = temporal.Motion(before, now) if before is not None else None
-        steps = boundaries.Steps(depth, valid)
-        objects = valid & _objects(reference, index)
-        for each in running:
-            each.add(index, motion, steps)
-            if each.metric is not None and intrinsics is not None and not no_clouds:
-                each.clouds.add(each.metric, depth, objects, intrinsics)
+        yield index, before, now, valid & _objects(reference, index)
         before = now
-    return {each.answer.method: each.scores(no_clouds) for each in running}
+
+
+class _Truth:
+    """What is worked out once of a frame's truth, whatever the methods."""
+
+    def __init__(self, looked: _Looked) -> None:
+        self.index, before, self.now, objects = looked
+        self.motion = None if before is None else temporal.Motion(before, self.now)
+        self.steps = boundaries.Steps(self.now.depth, self.now.valid)
+        camera = self.now.intrinsics
+        self.objects = None if camera is None else chamfer.Objects(self.now.depth, objects, camera)
 
 
 class _Running:
-    """One method's accumulated scores; ``metric`` is the depth of the frame in work."""
+    """One method's accumulated scores; ``metric`` and ``aligned`` are the depth of the frame in work."""
 
     def __init__(self, answer: Answer, alignment: Alignment | None, starts: Collection[int]) -> None:
         self.answer, self.alignment = answer, alignment
         self.metric: Float32 | None = None
+        self.aligned: Float32 | None = None
         self.clouds = chamfer.Chamfer()
         self._temporal = {"A": temporal.Temporal(starts), "C": temporal.Temporal(starts)}
         self._boundaries = boundaries.Boundaries()
 
-    def add(self, index: int, motion: temporal.Motion | None, steps: boundaries.Steps) -> None:
-        answer, alignment = self.answer, self.alignment
+    def look(self, truth: _Truth) -> None:
+        """Get the frame's depth, before ``tasks``."""
+        answer, alignment, index = self.answer, self.alignment, truth.index
         self.metric = None if answer.depth is None else np.asarray(answer.depth[index], np.float32)
-        aligned = None
+        self.aligned = None
         if alignment is not None and not alignment.flag:
-            aligned = aligned_depth(self._disparity(index), alignment)
-        self._temporal["A"].add(aligned, motion)
+            self.aligned = aligned_depth(self._disparity(index), alignment)
+
+    def tasks(self, truth: _Truth, with_clouds: bool) -> Iterator[Callable[[], object]]:
+        """What is to be scored of the frame, each by itself."""
+        yield partial(self._temporal["A"].add, self.aligned, truth.motion)
+        shown = self.aligned
         if self.metric is not None:
-            self._temporal["C"].add(self.metric, motion)
-        shown = self.metric if self.metric is not None else aligned
-        self._boundaries.add(np.full(steps.shape, np.nan, np.float32) if shown is None else shown, steps)
+            yield partial(self._temporal["C"].add, self.metric, truth.motion)
+            shown = self.metric
+            if truth.objects is not None and with_clouds:
+                yield partial(self.clouds.add, self.metric, truth.objects)
+        yield partial(
+            self._boundaries.add,
+            np.full(truth.steps.shape, np.nan, np.float32) if shown is None else shown,
+            truth.steps,
+        )
 
     def scores(self, no_clouds: str) -> dict[str, Any]:
         with_metres = self.answer.depth is not None

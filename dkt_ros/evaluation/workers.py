@@ -16,9 +16,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+#: Beyond these the one thread that reads is what is waited for, and each holds a frame's temporaries.
+_MOST = 8
+
+
 def worker_count() -> int:
-    """As many as this process may use processors."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """As many as this process may use processors, within reason."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(found, _MOST)
 
 
 def workers() -> ThreadPoolExecutor:

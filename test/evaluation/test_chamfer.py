@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dkt_ros.evaluation.chamfer import ASKED_POINTS, Chamfer, unavailable
+from dkt_ros.evaluation.chamfer import ASKED_POINTS, Chamfer, Objects, unavailable
 from dkt_ros.frames import Intrinsics
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
@@ -15,7 +15,7 @@ OBJECT[20:60, 30:70] = True
 
 def scored(predicted: np.ndarray, truth: np.ndarray, objects: np.ndarray = OBJECT):
     chamfer = Chamfer()
-    chamfer.add(predicted, truth, objects, CAMERA)
+    chamfer.add(predicted, Objects(truth, objects, CAMERA))
     return chamfer.scores()
 
 
