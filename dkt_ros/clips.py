@@ -82,6 +82,8 @@ class ClipBuffer:
         self._group = GROUP if whole_groups and length > 1 else 1
         self.received = 0
         self.delivered = 0
+        #: Clips that ``take`` let go before they were full.
+        self.incomplete = 0
         self.drops: Counter[str] = Counter()
         self._tail: deque[Frame] = deque(maxlen=length - 1)
         self._newest: Frame | None = None
@@ -163,6 +165,7 @@ class ClipBuffer:
             count = self._ready(now)
             if not count:
                 return None
+            self.incomplete += count < self.needed
             shared = self._shared(self.length - count)
             return self._deliver(count, shared, self.length - shared - count)
 

@@ -95,6 +95,7 @@ def _values(node: Any, statistics: Statistics, pipeline: Pipeline | None) -> dic
             "max age (s)": f"{buffer.max_age_s:g}",
             "clip length": str(buffer.length),
             "overlap": str(buffer.overlap),
+            "incomplete clips": str(buffer.incomplete),
             **{f"readers/{name}": str(count) for name, count in pipeline.readers.items()},
             **{f"seconds/{stage}": f"{spent:.4f}" for stage, spent in pipeline.clip_seconds.items()},
         }

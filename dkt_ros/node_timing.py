@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dkt_ros.exchange import Exchange
@@ -25,6 +25,8 @@ class Timing:
         drops: by reason, as the node counted them in its diagnostics; and what was lost between the node and the
             replay, either way.
         waiting: pictures that still waited for a full clip when the recording ended.
+        incomplete_clips: clips that went before they were full, for the sake of the node's ``max_age``. Without these
+            and without drops the node has seen the clips of the path in this process, and said the same.
     """
 
     sent: int
@@ -36,6 +38,7 @@ class Timing:
     age_max_s: float
     drops: dict[str, int]
     waiting: int
+    incomplete_clips: int
 
     def __str__(self) -> str:
         drops = ", ".join(f"{count} {reason}" for reason, count in self.drops.items()) or "none"
@@ -43,7 +46,8 @@ class Timing:
             f"{self.answered} of {self.sent} frames answered at {self.rate_out_hz:.1f} Hz"
             f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, 95 % within"
             f" {self.age_p95_s:.2f} s, max {self.age_max_s:.2f} s;"
-            f" drops: {drops}; {self.waiting} still waited for a full clip when the recording ended"
+            f" drops: {drops}; {self.incomplete_clips} clips went incomplete;"
+            f" {self.waiting} frames still waited for a full clip when the recording ended"
             + ("\nthis machine is too busy, or too slow, for that rate" if self.drops.get("overload") else "")
         )
 
@@ -67,6 +71,7 @@ def timing_of(exchange: Exchange) -> Timing:
         **spread_of(ages.values()),
         drops=_drops(exchange, told),
         waiting=int(told.get("waiting", 0)),
+        incomplete_clips=int(told.get("incomplete clips", 0)),
     )
 
 
@@ -114,8 +119,19 @@ def together(timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **spread_of(ages),
         drops=dict(drops),
         waiting=sum(timing["waiting"] for timing in timings),
+        incomplete_clips=sum(timing["incomplete_clips"] for timing in timings),
     )
     return {**asdict(whole), "age_s": ages, "age_frame": numbers}
+
+
+def in_words(timing: dict[str, Any]) -> str:
+    """A timing of ``together`` for people."""
+    return str(Timing(**{each.name: timing[each.name] for each in fields(Timing)}))
+
+
+def same_clips(timing: dict[str, Any]) -> bool:
+    """Whether the node has seen the clips that the path in this process makes, but for frames that still waited."""
+    return not timing["drops"] and not timing["incomplete_clips"]
 
 
 def _rate(parts: Sequence[tuple[int, float]]) -> float:

@@ -137,7 +137,7 @@ def test_a_slow_stream_does_not_wait_for_a_full_clip():
     ]
     assert stamps(clips[6]) == [2, 3, 4, 5, 6]
     assert [fresh(clip) for clip in clips] == [[second] for second in range(7)]
-    assert buffer.drops.total() == 0
+    assert buffer.drops.total() == 0 and buffer.incomplete == 7
 
 
 def test_a_frame_that_waited_too_long_is_dropped_before_its_clip_and_the_newer_ones_go():
@@ -156,6 +156,7 @@ def test_without_a_greatest_age_a_clip_waits_until_it_is_full():
     assert buffer.take(1e6) is None
     buffer.push(frame(4), 1e6)
     assert fresh(buffer.take(1e6)) == [0, 1, 2, 3, 4]
+    assert buffer.incomplete == 0
 
 
 def test_latest_takes_the_newest_frame_at_once_and_counts_the_others():
