@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,3 +151,16 @@ def test_on_a_terminal_a_numbered_question_is_asked(monkeypatch: pytest.MonkeyPa
     assert "--camera NAME or --image TOPIC chooses without a question" in said
     with pytest.raises(CommandError, match="no answer; several cameras could be meant"):
         topics.one_of(topics.cameras(TopicChoice()))
+
+
+def test_the_page_names_the_options_and_their_defaults() -> None:
+    parser = argparse.ArgumentParser()
+    bag_options.add_topic_arguments(parser, truth=True)
+    page = (Path(__file__).parents[1] / "docs" / "bags.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `--")]
+    told = {option for row in rows for option in re.findall(r"--[a-z-]+", row)}
+    assert told == {action.option_strings[0] for action in parser._actions} - {"-h"}
+    assert bag_options.topic_choice(parser.parse_args([])) == TopicChoice()
+    assert f"{TopicChoice().slop_s} s, as in the node" in page and f"{TopicChoice().truth_slop_s} s, since" in page
+    with pytest.raises(CommandError, match=r"--truth-slop -1.0: must be from 0 to 1"):
+        bag_options.topic_choice(parser.parse_args(["--truth-slop", "-1"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +43,8 @@ def load_recording(path: Path) -> Recording:
     """Read a bag or a ``.tar`` (a rendered sequence or one of the published TransPhy3D), with its ground truth.
 
     Raises:
-        RecordingError: the bag has no ground truth, no picture that goes with it, or several cameras that have it.
+        RecordingError: the bag has no ground truth, no picture that goes with it, several cameras that have it, or more
+            frames than there is room for in TMPDIR.
         BagError, SequenceError: the file cannot be used.
     """
     if path.suffix in (".tar", ".npz"):  # the latter to be refused with the remedy
@@ -101,8 +103,13 @@ def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recordin
             shape = shape or frame.rgb.shape[:2]
             true = _truth(bag, camera.truth, moment, skipped)
             _check_size(path, shape, frame, true)
-            frames.append(frame)
-            truth.append(shape, true)
+            try:
+                frames.append(frame)
+                truth.append(shape, true)
+            except OSError as error:
+                place = tempfile.gettempdir()
+                told = f"bag {path}: its frames wait in {place}: {error}; set TMPDIR to another folder"
+                raise RecordingError(told) from error
         problem = bag.problem
     if not truth.known:
         why = "; ".join(skipped) or f"no stamps within {choice.truth_slop_s:g} s of each other (--truth-slop)"

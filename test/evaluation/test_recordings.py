@@ -220,6 +220,15 @@ def test_truth_of_another_size_is_refused_by_name(bag: Path, tmp_path: Path) -> 
         load_recording(rewrite(bag, tmp_path / "smaller", smaller))
 
 
+def test_no_room_for_the_frames_is_told_with_the_remedy(bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dkt_ros.evaluation.videos.Spool.append", full)
+    with pytest.raises(RecordingError, match=r"bag: its frames wait in .*No space left on device; set TMPDIR"):
+        load_recording(bag)
+
+
 def test_normals_of_floats_are_read_too(bag: Path, tmp_path: Path) -> None:
     normals = np.zeros((60, 80, 3), np.float32)
     normals[..., 2] = -1
