@@ -41,7 +41,7 @@ _PIECE, _TABLE = 1, 2
 
 _JAW = """
 <mujoco>
-  <option timestep="0.001" integrator="implicitfast" cone="elliptic" impratio="10"/>
+  <option timestep="0.002" integrator="implicitfast" cone="elliptic" impratio="10"/>
   <compiler autolimits="true"/>
   <visual><headlight ambient=".4 .4 .4" diffuse=".5 .5 .5"/><global offwidth="960" offheight="720"/></visual>
   <worldbody>
@@ -175,17 +175,17 @@ class Arena:
         self._mj.mj_forward(self.model, data)
 
     def _move(self, start: Float64, end: Float64) -> None:
-        steps = round(float(np.linalg.norm(end - start)) / SPEED / self.model.opt.timestep / 4)
+        steps = round(float(np.linalg.norm(end - start)) / SPEED / self.model.opt.timestep / 2)
         for share in (np.arange(steps) + 1) / steps:
             self.data.mocap_pos[0] = start + (end - start) * (share**2 * (3 - 2 * share))
-            self._mj.mj_step(self.model, self.data, 4)
+            self._mj.mj_step(self.model, self.data, 2)
 
     def _run(self, seconds: float, close_from: float | None = None) -> None:
-        steps = round(seconds / self.model.opt.timestep / 4)
+        steps = round(seconds / self.model.opt.timestep / 2)
         for step in range(steps):
             if close_from is not None:
-                self.data.ctrl[:] = max(0.0, close_from - 0.1 * 4 * self.model.opt.timestep * (step + 1))
-            self._mj.mj_step(self.model, self.data, 4)
+                self.data.ctrl[:] = max(0.0, close_from - 0.1 * 2 * self.model.opt.timestep * (step + 1))
+            self._mj.mj_step(self.model, self.data, 2)
 
     def _centre(self, number: int) -> Float64:
         return np.array(self.data.xipos[self._of[number]])

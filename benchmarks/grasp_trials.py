@@ -45,7 +45,7 @@ GROUPS = {
 }
 RAW, FILL, OURS, TRUTH = "raw sensor", "best fill", "ours (nano)", "ground truth"
 #: Of the classical fills the one that held most on the tuning scenes.
-BEST_FILL = "nearest"
+BEST_FILL = "colour guided"
 #: An object takes part if the jaw can span it somewhere, and so many pixels of it are seen.
 WIDEST_M, LEAST_PIXELS = 0.075, 100
 #: A grasp is on the object whose pixels its middle falls on, or is so near to.
@@ -74,11 +74,12 @@ def clouds(sequence: Any, index: int, fills: dict[str, str]) -> Iterator[tuple[s
 
 
 def planned(points: Any, normals: Any) -> Any:
-    """All proposals of the planner, best first; every object's, not only the best twenty."""
+    """All proposals of the planner, best first: every object's, not only the best twenty, and poor ones too, as a robot
+    that is sent to an object tries the best there is."""
     from dkt_ros.grasps import Grasps, GraspSettings, NoTable, propose
 
     try:
-        return propose(points, normals, replace(GraspSettings(), max_grasps=400))
+        return propose(points, normals, replace(GraspSettings(), max_grasps=400, min_score=0.02))
     except NoTable:
         return Grasps.none()
 
