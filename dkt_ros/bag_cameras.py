@@ -40,7 +40,7 @@ def topics_of(bag: Bag, ask: Ask | None = None) -> TopicList:
         except BagError:
             continue  # told when it is read
         encodings[name] = picture.encoding if kind == IMAGE else picture.format
-    return TopicList(bag.topics, encodings, ask)
+    return TopicList(bag.topics, encodings, ask, f"bag {bag.path}: ")
 
 
 class TopicList:
@@ -50,12 +50,17 @@ class TopicList:
         types: topic -> message type.
         encodings: topic -> ``encoding`` or ``format`` of its first picture; where unknown, the name decides.
         ask: None where nobody can be asked; then what is not clear is an error.
+        where: what errors and questions begin with.
     """
 
     def __init__(
-        self, types: Mapping[str, str], encodings: Mapping[str, str] | None = None, ask: Ask | None = None
+        self,
+        types: Mapping[str, str],
+        encodings: Mapping[str, str] | None = None,
+        ask: Ask | None = None,
+        where: str = "",
     ) -> None:
-        self._types, self._encodings, self._ask = types, encodings or {}, ask
+        self._types, self._encodings, self._ask, self._where = types, encodings or {}, ask, where
         # What our node published, or what `dkt run` wrote, is no input.
         nodes = tuple(name.removesuffix("provenance") for name in types if name.endswith("/provenance"))
         ours = tuple(node for node in nodes if node != "/")
@@ -82,18 +87,20 @@ class TopicList:
         given = (choice.image, choice.camera_info, choice.depth, choice.truth, choice.truth_normals, choice.truth_mask)
         for name in given:
             if name is not None and name not in self._types:
-                raise BagError(f"topic {name!r} is not in the bag; it has {self._all()}")
+                raise BagError(f"{self._where}topic {name!r} is not in the bag; it has {self._all()}")
         # A picture that was named as something else is no camera's.
         every = grouped([name for name in self._colours if name not in given[1:]])
         if choice.image is not None:
             images = {camera_name(choice.image): [choice.image]}
         elif every:
-            images = _of_camera(every, choice.camera)
+            images = self._of_camera(every, choice.camera)
         else:
-            raise BagError(f"no colour pictures in the bag; it has {self._all()}; choose one with --image")
+            raise BagError(f"{self._where}no colour pictures in the bag; it has {self._all()}; choose one with --image")
         if len(images) > 1 and any(given):
             names = ", ".join(name or topics[0] for name, topics in sorted(images.items()))
-            raise BagError(f"topics were given, but not of which camera; choose one of {names} with --camera")
+            raise BagError(
+                f"{self._where}topics were given, but not of which camera; choose one of {names} with --camera"
+            )
         alone = len(every.keys() | images.keys()) == 1
         return [self._camera(name, images[name], alone, len(images) == 1, choice) for name in sorted(images)]
 
@@ -166,12 +173,27 @@ class TopicList:
         names = [name for name in names if raw_name(name) == name or raw_name(name) not in names]
         return names[self._number("topics", names, option)] if names else None
 
+    def _of_camera(self, images: dict[str, list[str]], wanted: str) -> dict[str, list[str]]:
+        """The camera of this name, or the only one in whose name it is a part."""
+        wanted = wanted.strip("/")
+        if not wanted:
+            return images
+        found = [name for name in images if wanted in (name, *name.split("/"))]
+        found = [wanted] if wanted in found else found
+        if len(found) != 1:
+            have = ", ".join(name or f"one without a name ({topics[0]})" for name, topics in images.items())
+            raise BagError(
+                f"{self._where}{'more than one' if found else 'no'} camera {wanted!r} in the bag; it has {have}"
+            )
+        return {found[0]: images[found[0]]}
+
     def _number(self, things: str, lines: Sequence[str], option: str) -> int:
         if len(lines) == 1:
             return 0
         if self._ask:
-            return self._ask(f"several {things} could be meant ({option} chooses without a question)", lines)
-        raise BagError(f"several {things} could be meant: {'; '.join(lines)}; choose one with {option}")
+            question = f"{self._where}several {things} could be meant ({option} chooses without a question)"
+            return self._ask(question, lines)
+        raise BagError(f"{self._where}several {things} could be meant: {'; '.join(lines)}; choose one with {option}")
 
 
 def _belonging(names: Sequence[str], camera: str, alone: bool, only: bool) -> list[str]:
@@ -179,16 +201,3 @@ def _belonging(names: Sequence[str], camera: str, alone: bool, only: bool) -> li
     meant those that name none."""
     mine = [name for name in names if camera_name(name) == camera]
     return mine or [name for name in names if alone or (only and camera_name(name) == "")]
-
-
-def _of_camera(images: dict[str, list[str]], wanted: str) -> dict[str, list[str]]:
-    """The camera of this name, or the only one in whose name it is a part."""
-    wanted = wanted.strip("/")
-    if not wanted:
-        return images
-    found = [name for name in images if wanted in (name, *name.split("/"))]
-    found = [wanted] if wanted in found else found
-    if len(found) != 1:
-        have = ", ".join(name or f"one without a name ({topics[0]})" for name, topics in images.items())
-        raise BagError(f"{'more than one' if found else 'no'} camera {wanted!r} in the bag; it has {have}")
-    return {found[0]: images[found[0]]}
