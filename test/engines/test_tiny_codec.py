@@ -150,7 +150,7 @@ def test_half_precision_stays_near_and_ends_in_float32(path, codec):
 
 
 def test_compiled_networks_say_the_same(path, codec, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **how: torch._dynamo.optimize("eager")(function))
+    monkeypatch.setattr(torch, "compile", lambda function, **how: torch._dynamo.optimize("eager", **how)(function))
     compiled = TinyCodec(load_tiny_autoencoder(path), "cpu", torch.float32, compiled=True)
     latents, video = some_latents(), some_video()
     torch.testing.assert_close(compiled.decode(latents), codec.decode(latents))
