@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -61,6 +64,24 @@ def storage_files(path: Path) -> tuple[list[Path], str]:
 def _counting_order(file: Path) -> list[tuple[int, str]]:
     """bag_2.mcap before bag_10.mcap: numbers in a name count as numbers."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.name) if part]
+
+
+def with_log(source: Path, target: Path) -> bool:
+    """Write a sqlite3 file together with what waits in its write-ahead log, as the preset "resilient" of ``ros2 bag
+    record`` leaves it when it is killed; False where there is no log. The originals are not touched.
+
+    Raises:
+        sqlite3.Error: it is damaged.
+        OSError: the target cannot be written.
+    """
+    log = source.with_name(f"{source.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        return False
+    shutil.copyfile(source, target)
+    shutil.copyfile(log, target.with_name(f"{target.name}-wal"))
+    with closing(sqlite3.connect(target)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return True
 
 
 def unpack(data: bytes) -> bytes:

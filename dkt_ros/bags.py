@@ -18,7 +18,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dkt_ros.bag_files import SUFFIXES, ZSTD_MAGIC, is_storage, storage_files, unpack, unpack_file
+from dkt_ros.bag_files import SUFFIXES, ZSTD_MAGIC, is_storage, storage_files, unpack, unpack_file, with_log
 from dkt_ros.mcap_repair import repair_mcap
 
 #: What opening or reading a damaged file may raise: the errors of rosbags, sqlite3, struct, zstd, lz4 and yaml, which
@@ -142,6 +142,8 @@ class Bag:
             if file.suffix not in SUFFIXES:
                 packed, file = file, self._scratch() / file.stem
                 lost = unpack_file(packed, file)
+            elif file.suffix == ".db3" and with_log(file, whole := self._scratch() / file.name):
+                file = whole
             try:
                 self._enter(Reader(file))
             except DAMAGE:

@@ -220,3 +220,28 @@ def test_sqlite_of_galactic_and_older_has_no_types_of_its_own(tmp_path: Path) ->
     database.commit()
     database.close()
     assert numbers(folder) == list(range(COUNT))
+
+
+def test_what_a_killed_recorder_left_in_the_log_of_sqlite_is_read(tmp_path: Path) -> None:
+    """The preset "resilient": write-ahead logging, and no metadata.yaml yet."""
+    whole = write(tmp_path / "whole", SQLITE, NONE) / "whole.db3"
+    database = sqlite3.connect(whole)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA wal_autocheckpoint=0")
+    rows = database.execute("SELECT topic_id, timestamp, data FROM messages").fetchall()
+    database.execute("DELETE FROM messages WHERE timestamp > 300000000")
+    database.commit()
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    late = [row for row in rows if row[1] > 300_000_000]
+    database.executemany("INSERT INTO messages (topic_id, timestamp, data) VALUES (?, ?, ?)", late)
+    database.commit()
+    folder = tmp_path / "bag"
+    folder.mkdir()
+    for suffix in ("", "-wal"):  # as they stand while the recorder runs
+        shutil.copyfile(f"{whole}{suffix}", folder / f"bag.db3{suffix}")
+    database.close()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert numbers(folder) == list(range(COUNT))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "bag.db3-wal").unlink()
+    assert numbers(folder) == [0, 1, 2]
