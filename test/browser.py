@@ -4,6 +4,7 @@ lays out, what it looks like. Nothing but the standard library, and no port that
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -44,9 +45,10 @@ class Page:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self._number, self._buffer, self._own = 0, b"", ""
-        commands, self._to = os.pipe()
-        self._from, answers = os.pipe()
-        program = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", str(PROGRAM), *FLAGS]
+        commands, self._to = _pipe()
+        self._from, answers = _pipe()
+        # Chromium reads commands from 3 and answers on 4; sh of Debian knows no number above 9, bash does.
+        program = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", str(PROGRAM), *FLAGS]
         self._log = (profile.parent / f"{profile.name}.log").open("wb")
         self._process = subprocess.Popen(
             [*program, f"--user-data-dir={profile}", "about:blank"],
@@ -149,3 +151,12 @@ class Page:
             address = said["request"]["url"]
             if address != self._own and not address.startswith("data:"):
                 self.requests.append(address)
+
+
+def _pipe() -> tuple[int, int]:
+    """Read and write end, both above the numbers that Chromium uses."""
+    low = os.pipe()
+    high = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low)
+    for end in low:
+        os.close(end)
+    return high[0], high[1]

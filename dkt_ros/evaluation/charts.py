@@ -69,8 +69,7 @@ def line_chart(
         return ""
     with _chart(words, *(_SMALL if small else _USUAL)) as (axes, result):
         if len(marks) <= 60:  # more would be a grey wall
-            for mark in marks:
-                axes.axvline(mark, color=RULE, linewidth=0.8)
+            axes.vlines(list(marks), 0, 1, transform=axes.get_xaxis_transform(), color=RULE, linewidth=0.8)
         for line, x, y in reversed(drawn):  # the first one on top
             few = np.isfinite(y).sum() <= 40
             axes.plot(

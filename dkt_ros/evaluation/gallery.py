@@ -155,7 +155,6 @@ class Album:
 
 
 def _moment(stored: Mapping[str, Any], worst: bool, index: int, stamp_ns: int, refusal: str) -> Moment:
-    pictures: dict[str, Any] = {
-        name: stored[key] if (key := f"{name}/{index}") in stored else None for name in PICTURES
-    }
+    keys = {name: f"{name}/{index}" for name in PICTURES}
+    pictures: dict[str, Any] = {name: stored.get(key) for name, key in keys.items()}
     return Moment(index, stamp_ns, worst, refusal, **pictures)

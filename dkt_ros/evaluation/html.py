@@ -23,6 +23,10 @@ LIMIT = 9_000_000
 _SIZES = ((360, 5), (300, 5), (240, 4), (180, 3), (120, 2), (0, 0))
 
 
+#: Frame by frame, and of the fit.
+Charts = tuple[Sequence[html_curves.Chart], Sequence[html_curves.Chart]]
+
+
 @dataclass(frozen=True)
 class Shown:
     """What the page has of one recording: its place among all, its pictures, its charts."""
@@ -51,9 +55,10 @@ def write_html(path: Path, report: Mapping[str, Any], timing: Mapping[str, Any],
     """
     template = _template()
     words = _words(report, timing)
+    charts = {each.name: _charts(report, each) for _, each in _chosen(report, galleries, _SIZES[0][1])}
     for width, count in _SIZES:
         chosen = _chosen(report, galleries, count)
-        page = template.render(**words, recordings=[_shown(report, each, width) for each in chosen])
+        page = template.render(**words, recordings=[_shown(report, each, width, charts) for each in chosen])
         if len(page.encode()) <= LIMIT:
             break
     with written_whole(path) as temporary:
@@ -93,6 +98,7 @@ def _words(report: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, An
         "reliability": html_curves.reliability_charts(report.get("confidence", {})),
         "confidence": html_tables.confidence_table(report.get("confidence", {})),
         "timing": html_words.timing_rows(timing),
+        "engines": html_words.engine_rows(report),
         "ages": html_curves.age_chart(timing),
         "command": shlex.join(report["command"]),
         "bars": {
@@ -120,10 +126,19 @@ def _chosen(report: Mapping[str, Any], galleries: Sequence[Gallery], count: int)
     return [found[i] for i in sorted(dict.fromkeys(wanted[:count]))]
 
 
-def _shown(report: Mapping[str, Any], chosen: tuple[int, Gallery], width: int) -> Shown:
+def _video(report: Mapping[str, Any], gallery: Gallery) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(video for video in report["videos"] if video["name"] == gallery.name)
+    return found
+
+
+def _charts(report: Mapping[str, Any], gallery: Gallery) -> Charts:
+    curves = _video(report, gallery).get("curves") or {}
+    return html_curves.recording_charts(report, curves), html_curves.fit_charts(curves)
+
+
+def _shown(report: Mapping[str, Any], chosen: tuple[int, Gallery], width: int, charts: Mapping[str, Charts]) -> Shown:
     rank, gallery = chosen
-    total = len(report["videos"])
-    video = next(video for video in report["videos"] if video["name"] == gallery.name)
+    total, video = len(report["videos"]), _video(report, gallery)
     curves = video.get("curves") or {}
     moments, fill = gallery.moments(), report.get("best_classical_fill")
     span = html_pictures.span_of(gallery, moments)
@@ -145,8 +160,7 @@ def _shown(report: Mapping[str, Any], chosen: tuple[int, Gallery], width: int) -
         pictures,
         html_pictures.slice_pictures(strip, gallery.limits, span) if strip else [],
         _slice_words(strip) if strip else "",
-        html_curves.recording_charts(report, curves),
-        html_curves.fit_charts(curves),
+        *charts[gallery.name],
     )
 
 

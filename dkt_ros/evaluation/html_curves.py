@@ -39,7 +39,10 @@ def recording_charts(report: Mapping[str, Any], curves: Mapping[str, Any]) -> li
                 break  # metres where there are some
     covered = _lines(report, x, curves.get("coverage", {}))
     charts.append(
-        Chart("Transparent pixels with a value, %", line_chart("coverage over time", covered, x_label, True, marks))
+        Chart(
+            "Pixels with a value, %",
+            line_chart("share of pixels with a value, over time", covered, x_label, True, marks),
+        )
     )
     return [chart for chart in charts if chart.svg]
 
@@ -109,5 +112,5 @@ def _lines(report: Mapping[str, Any], x: Sequence[float], values: Mapping[str, A
     return [
         Line(title_of(name, report), x, found, number)
         for name, number in compared(report).items()
-        if (found := values.get(name)) is not None and len(found) == len(x)
+        if len(found := values.get(name) or []) == len(x) and any(value is not None for value in found)
     ]

@@ -99,9 +99,13 @@ def problems(report: Mapping[str, Any], most: int = 60) -> list[str]:
 
 def timing_rows(timing: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, value) of how long it took; [] if nobody measured."""
-    rows = []
-    if seconds := timing.get("path_seconds_per_frame"):
-        rows.append(("whole path, in process", f"{1000 * seconds:.1f} ms a frame ({1 / seconds:.1f} frames/s)"))
+    rows = [
+        (f"whole path, in process{name and ': '}{name}", f"{1000 * each:.1f} ms a frame ({1 / each:.1f} frames/s)")
+        for name, found in {"": timing, **timing.get("others", {})}.items()
+        if (each := found.get("path_seconds_per_frame"))
+    ]
+    if seconds := timing.get("evaluation_seconds"):
+        rows.append(("the whole evaluation", f"{seconds:.0f} s on {timing.get('cpus')} cores"))
     if "sent" in timing:
         rows.append(("frames sent, answered", f"{timing['sent']:,}, {timing.get('answered', 0):,}"))
     if timing.get("rate_in_hz") is not None and timing.get("rate_out_hz") is not None:
@@ -115,6 +119,15 @@ def timing_rows(timing: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "drops" in timing:
         dropped = [f"{reason}: {count:,}" for reason, count in timing["drops"].items() if count]
         rows.append(("frames dropped", "; ".join(dropped) or "none"))
+    return rows
+
+
+def engine_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(method, what decides its numbers) of ours and of the engines beside it."""
+    rows = []
+    for name, about in report.get("engines", {}).items():
+        said = [f"{key.replace('_', ' ')} {value}" for key, value in about.items() if value not in (None, "", [])]
+        rows.append((f"engine of {name}" if name == OURS else f"engine {name}", ", ".join(said)))
     return rows
 
 

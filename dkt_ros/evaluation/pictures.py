@@ -165,7 +165,7 @@ def _draw(axis: Axes, name: str, moment: _Moment, span: tuple[float, float]) -> 
         axis.set_facecolor(UNSCORED)
         axis.imshow(moment.error_mm, cmap="inferno", vmin=0, vmax=ERROR_SPAN_MM, interpolation="nearest")
     elif name == WHENCE:
-        axis.imshow(provenance_colours(moment.estimate.provenance), interpolation="nearest")
+        axis.imshow(_provenance_colours(moment.estimate.provenance), interpolation="nearest")
     else:
         axis.imshow(normal_colours(moment.estimate.normals, moment.truth.shape), interpolation="nearest")
     outline = {RGB: "white", ERROR: "cyan", WHENCE: "white"}.get(name)
@@ -228,8 +228,7 @@ def _legends(figure: Figure, first_row: dict[str, Axes], bars: dict[str, Axes], 
     bars[WHENCE].legend(handles=patches, loc="upper center", frameon=False, fontsize=9)
 
 
-def provenance_colours(provenance: NDArray[np.uint8]) -> Float32:
-    """(H, W, 3) in 0..1 from ``frames.PROVENANCE_*``."""
+def _provenance_colours(provenance: NDArray[np.uint8]) -> Float32:
     from matplotlib.colors import to_rgb
 
     colours = np.zeros((*provenance.shape, 3), np.float32)
