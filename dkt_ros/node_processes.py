@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,29 @@ def transport_profile() -> Path | None:
     """``fastdds_large.xml``: of this checkout or of this install; None if neither has it."""
     places = (Path(__file__).parents[1] / "config", Path(sysconfig.get_path("data")) / "share/dkt_ros/config")
     return next((place / "fastdds_large.xml" for place in places if (place / "fastdds_large.xml").exists()), None)
+
+
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """Meanwhile SIGTERM and SIGHUP raise SystemExit here, unless somebody handles them: dying of them at once, as by
+    default, would leave the nodes running for ever."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, leave) for number in numbers if _is_default(number)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_default(number: int) -> bool:
+    return signal.getsignal(number) == signal.SIG_DFL
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dkt_ros.bags import RawMessage
 from dkt_ros.exchange import Exchange
-from dkt_ros.node_processes import running, tail
+from dkt_ros.node_processes import leaving_in_order, running, tail
 
 NODE_NAME = "dkt_perception"
 #: How the node is started; the parameters follow.
@@ -79,6 +79,7 @@ def replay_into(
 
     log = nodes[0].log
     with ExitStack() as stack:
+        stack.enter_context(leaving_in_order())
         running_nodes = [(node, stack.enter_context(running(node.command, node.log))) for node in nodes]
 
         def watch() -> None:

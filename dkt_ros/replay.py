@@ -48,7 +48,7 @@ class Replayer:
     ) -> None:
         self.exchange, self._watch = exchange, watch
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        rclpy.init(args=[], context=self._context)  # what looks like a remapping on our command line is the node's
         self._node = rclpy.create_node("dkt_replay", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

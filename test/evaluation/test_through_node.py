@@ -34,6 +34,7 @@ from dkt_ros.evaluation.through_node import node_parameters
 from dkt_ros.frames import Estimate
 from dkt_ros.messages import make_camera_info, make_image
 from dkt_ros.node_parameters import BY_NAME
+from dkt_ros.node_processes import set_environment
 from dkt_ros.node_replay import NodeError
 from dkt_ros.node_timing import in_words, same_clips, together
 from dkt_ros.perception import Perception
@@ -125,14 +126,14 @@ def test_a_bag_through_the_node_gives_the_depth_of_the_path_in_this_process(tmp_
     """... bit for bit, the bundled engine and JPEG included."""
     from dkt_ros.evaluation.recordings import load_recording
 
-    recording = load_recording(write_sequence(rendered.sequence(13), tmp_path / "bag"))
+    recording = load_recording(write_sequence(rendered.sequence(9), tmp_path / "bag"))
     assert recording.origin is not None, "its own messages, not some made from the frames"
-    arguments = parsed("--threads", "1", "--clip-length", "9", "--overlap", "5")
+    arguments = parsed("--threads", "1", "--clip-length", "5", "--overlap", "1")
     came, timing = through_node.run(recording, arguments, tmp_path, PATIENT)
     expected = list(make_perception(arguments).run(recording.frames))
     same(list(came), expected)
-    assert (timing["sent"], timing["answered"], timing["waiting"]) == (13, 13, 0) and same_clips(timing)
-    assert timing["age_frame"] == list(range(13)) and all(0 < age < 600 for age in timing["age_s"])
+    assert (timing["sent"], timing["answered"], timing["waiting"]) == (9, 9, 0) and same_clips(timing)
+    assert timing["age_frame"] == list(range(9)) and all(0 < age < 600 for age in timing["age_s"])
     assert timing["age_median_s"] <= timing["age_p95_s"] <= timing["age_max_s"] == max(timing["age_s"])
     assert json.loads(json.dumps(timing)) == timing
     assert timing["rate_in_hz"] < 10.5, "at 1x, not as fast as it goes"
@@ -158,7 +159,8 @@ def test_frames_go_out_with_their_values_and_no_robot_is_heard_or_disturbed(
     assert other.heard and set(other.heard) == {"/image", "/camera_info", "/dkt_perception/depth/image"}
 
 
-def test_ctrl_c_ends_the_node_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     program = f"""
 import argparse
@@ -185,9 +187,10 @@ through_node.run(recorded(40), parser.parse_args([]), Path("."))
     assert started.stdout is not None and started.stdout.readline() == "sent\n"
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     assert len(children) == 1
-    started.send_signal(signal.SIGINT)
+    started.send_signal(number)
     _, said = started.communicate(timeout=60)
-    assert "KeyboardInterrupt" in said and not Path(f"/proc/{children[0]}").exists()
+    assert "KeyboardInterrupt" in said if number == signal.SIGINT else started.returncode == 128 + number
+    assert not Path(f"/proc/{children[0]}").exists()
     assert not [path for path in (tmp_path / "temporary").iterdir() if "ros" not in path.name]
 
 
@@ -224,6 +227,17 @@ def test_a_full_disk_is_told_before_and_a_missing_camera_too(tmp_path: Path, mon
     monkeypatch.setattr(through_node.shutil, "disk_usage", lambda place: SimpleNamespace(free=239_999))
     with pytest.raises(NodeError, match=r"scene waits there and needs 0\.0 GB, but 0\.0 GB are free; set TMPDIR"):
         through_node.run(recording, parsed(), tmp_path)
+
+
+def test_nothing_reaches_beyond_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROS_DOMAIN_ID": "0", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER"):
+        monkeypatch.setenv(name, "192.168.1.7")
+    set_environment(tmp_path)
+    assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST" and os.environ["ROS_LOCALHOST_ONLY"] == "1"
+    assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 100, "not the domain that robots are on by default"
+    assert not {"ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER"} & set(os.environ)
 
 
 def test_several_replays_count_as_one() -> None:
