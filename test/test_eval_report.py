@@ -1,81 +1,34 @@
-"""`dkt eval --out DIR`: one report for the same input, whatever it is compared with."""
+"""`dkt eval --out DIR`: one report, the same for the same input; what is printed; what is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from dkt_ros import cli
-from dkt_ros.choices import ENGINE_NAMES
-from dkt_ros.commands import CommandError, against
-from dkt_ros.engines import Engine, EngineOptions
-from dkt_ros.evaluation.baselines import GROUPS
+from dkt_ros.bags import Bag
+from dkt_ros.engines import EngineOptions
+from dkt_ros.evaluation import topics
+from dkt_ros.evaluation.bag_writer import write_sequence
 from dkt_ros.evaluation.running import without_out
 from dkt_ros.files import written_whole
-from dkt_ros.fills import CLASSICAL_FILLS
-from dkt_ros.frames import Clip, Prediction
 from dkt_ros.training.sequences import save_sequence
 
 from . import rendered
-from .scenes import ScriptedEngine
-
-FRAMES = 10
-
-
-class Bent(ScriptedEngine):
-    """Another engine: what it says is bent, so that its numbers are its own; and its clips are shorter."""
-
-    def __init__(self) -> None:
-        super().__init__(changing=False)
-        self.card = replace(self.card, name="dvd", clip_length=5, overlap=1)
-
-    def predict(self, clip: Clip, trust: Any = None) -> Prediction:
-        said = super().predict(clip, trust)
-        return replace(said, disparity=(said.disparity**1.5).astype(np.float32))
+from .eval_runs import FRAMES, evaluated, script_engines, sequence_tar
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, EngineOptions]]:
-    """Which engines were loaded, with their options; "dvd" is ``Bent``, every other one knows the truth."""
-    asked: list[tuple[str, EngineOptions]] = []
-
-    def load(name: str, options: EngineOptions) -> Engine:
-        asked.append((name, options))
-        return Bent() if name == "dvd" else ScriptedEngine(changing=False)
-
-    monkeypatch.setattr("dkt_ros.engines.load_engine", load)
-    return asked
+    return script_engines(monkeypatch)
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The HTML has tests of its own, and takes seconds: here it says what it was given."""
-
-    def write(path: Path, report: dict[str, Any], timing: dict[str, Any], galleries: Sequence[Any]) -> None:
-        path.write_text(f"{' '.join(report['command'])}\n{sorted(timing)}\n{[each.name for each in galleries]}")
-
-    monkeypatch.setattr("dkt_ros.evaluation.html.write_html", write)
-
-
-@pytest.fixture
-def tar(page: None, tmp_path: Path) -> Path:
-    path = tmp_path / "000007.tar"
-    save_sequence(path, rendered.sequence(FRAMES))
-    return path
-
-
-def evaluated(tar: Path, *options: str, out: str = "out") -> dict[str, Any]:
-    """The report of one more run."""
-    folder = tar.parent / out
-    assert cli.main(["eval", str(tar), *options, "--out", str(folder)]) == 0
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text(), parse_constant=pytest.fail)
-    return report
+def tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return sequence_tar(tmp_path, monkeypatch)
 
 
 def test_the_same_input_gives_the_same_bytes_wherever_they_go(tar: Path) -> None:
@@ -104,70 +57,6 @@ def test_what_differs_from_run_to_run_stands_beside_the_report(tar: Path, loaded
 def test_the_folder_is_no_part_of_the_command_that_the_report_names() -> None:
     for words in (["--out", "a"], ["--out=a"], ["--ou", "a"]):
         assert without_out(["dkt", "eval", "bag", *words, "--overlap", "5"]) == ["dkt", "eval", "bag", "--overlap", "5"]
-
-
-def test_another_engine_has_the_numbers_that_it_has_alone(tar: Path, loaded) -> None:
-    both = evaluated(tar, "--against", "raw,dvd", "--published", out="both")
-    alone = evaluated(tar, "--engine", "dvd", "--against", "raw", "--published", out="alone")
-    here, there = (report["videos"][0]["scores"] for report in (both, alone))
-    assert here["dvd"] == there["ours"] and here["dvd, network alone"] == there["ours, network alone"]
-    assert here["ours"] != here["dvd"] and here["dvd"]["temporal"]["C"]["seams"] == 2
-    curves, others = (report["videos"][0]["curves"] for report in (both, alone))
-    assert curves["rel"]["dvd"] == others["rel"]["ours"] and curves["coverage"]["dvd"] == others["coverage"]["ours"]
-    assert list(both["rows"]) == ["raw sensor", "ours", "dvd", "ours, network alone", "dvd, network alone"]
-    assert both["engines"]["dvd"]["clip_length"] == 5 and both["engines"]["ours"]["engine"] == "scripted"
-
-
-def test_every_engine_can_be_compared_with_and_gets_its_own_weights(tar: Path, loaded, capsys) -> None:
-    (tar.parent / "w").mkdir()
-    words = f"dvd={tar.parent / 'w'}:more,depthlab,completion,dkt"
-    report = evaluated(tar, "--against", words, "--threads", "1", "--device", "cpu", "--overlap", "3")
-    assert [name for name, _ in loaded] == ["nano", "dvd", "depthlab", "completion", "dkt"]
-    dvd = loaded[1][1]
-    assert dvd == EngineOptions(weights=(tar.parent / "w", Path("more")), threads=1, device="cpu")
-    assert report["engines"]["dvd"]["overlap"] == 1 and report["engines"]["ours"]["overlap"] == 3
-    assert all(f"| {name} " in capsys.readouterr().out or name in report["rows"] for name in ENGINE_NAMES[1:])
-
-
-@pytest.mark.parametrize(
-    ("words", "methods"),
-    [
-        ("none", []),
-        ("raw", ["raw sensor"]),
-        ("plane", ["plane fit"]),
-        ("fills,raw", ["raw sensor", *(name for name in CLASSICAL_FILLS if name != "plane fit")]),
-    ],
-)
-def test_only_what_was_asked_for_is_compared_with(tar: Path, loaded, words: str, methods: list[str]) -> None:
-    scores = evaluated(tar, "--against", words)["videos"][0]["scores"]
-    assert {name for name in scores if "known mask" not in name} == {"ours", "ours, network alone", *methods}
-
-
-def test_the_names_are_those_of_the_baselines() -> None:
-    assert tuple(GROUPS) == against.BASELINES
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("raw,teapot", "'teapot': no such baseline or engine; there are raw, fills, plane, nano, dkt, dvd, depthlab"),
-        ("none,raw", "'none': no such baseline or engine"),
-        ("", "'': no such baseline or engine"),
-        ("raw=x", "'raw=x': no such baseline or engine"),
-        ("dvd=a,dvd=b", "names engine dvd twice"),
-    ],
-)
-def test_what_cannot_be_compared_with_is_told_at_once(tar: Path, loaded, capsys, words: str, said: str) -> None:
-    with pytest.raises(CommandError, match=said):
-        against.parse(words)
-    assert cli.main(["eval", str(tar), "--against", words]) == 1 and said in capsys.readouterr().err
-    assert loaded == []
-
-
-def test_an_engine_without_its_weights_is_told_with_its_name(tar: Path, capsys) -> None:
-    assert cli.main(["eval", str(tar), "--against", "dvd"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("dkt eval: --against dvd: engine 'dvd' needs weights") and "--against dvd=PATH" in said
 
 
 def test_curves_have_one_number_a_frame(tar: Path, loaded) -> None:
@@ -223,6 +112,33 @@ def test_nothing_to_score_is_told_with_the_range_that_there_is(tar: Path, loaded
     save_sequence(tar, sequence)
     assert cli.main(["eval", str(tar)]) == 1
     assert "none of its 3 frames has any" in capsys.readouterr().err
+
+
+def test_results_can_be_written_back_as_a_bag(tar: Path, loaded, capsys) -> None:
+    bag, results = write_sequence(rendered.sequence(3), tar.parent / "bag"), tar.parent / "results"
+    assert cli.main(["eval", str(bag), "--against", "none", "--bag", str(results)]) == 0
+    with Bag(results) as written:
+        depth = [message.time_ns for message in written.messages(["/dkt_perception/depth/image"])]
+        assert len(depth) == 3 and {topics.IMAGE, topics.TRUE_DEPTH} <= set(written.topics)
+    before = len(loaded)
+    assert cli.main(["eval", str(bag), "--bag", str(results)]) == 1
+    assert f"bag {results}: exists already" in capsys.readouterr().err and len(loaded) == before
+
+
+def test_parameters_of_the_node_are_for_the_node(tar: Path, loaded, capsys) -> None:
+    assert cli.main(["eval", str(tar), "--node-parameter", "max_age:=0.0"]) == 1
+    assert "--node-parameter: there is no node in this process; give --through node" in capsys.readouterr().err
+
+
+def test_topics_are_chosen_of_bags_only(tar: Path, loaded, capsys) -> None:
+    assert cli.main(["eval", str(tar), "--truth", "/true/depth"]) == 1
+    assert f"{tar}: no bag; leave out the options that choose topics of a bag" in capsys.readouterr().err
+    bag = write_sequence(rendered.sequence(3), tar.parent / "bag")
+    assert cli.main(["eval", str(bag), "--truth", "/no/such"]) == 1
+    assert "/no/such" in capsys.readouterr().err
+    assert cli.main(["eval", str(bag), "--every", "2"]) == 1
+    assert "every and first choose from a published set" in capsys.readouterr().err
+    assert loaded == []
 
 
 def test_a_full_disk_is_told_with_the_remedy(tar: Path, loaded, capsys, monkeypatch) -> None:

@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dkt_ros.commands import CommandError, against
-from dkt_ros.commands.run import add_engine_arguments, check_folder, make_cuts, make_perception, no_empty_folder
+from dkt_ros.commands.bag_options import add_topic_arguments, question_on_terminal, topic_choice
+from dkt_ros.commands.engine_options import add_engine_arguments, make_cuts, make_perception
+from dkt_ros.commands.run import check_folder, no_empty_folder
+from dkt_ros.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from dkt_ros.evaluation.datasets import Dataset
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     chosen = parser.add_argument_group("of a published set (docs/datasets.md)")
     chosen.add_argument("--subset", default="", metavar="NAME", help="which part of it (default: the published one)")
-    chosen.add_argument("--camera", default="", metavar="NAME", help="which of its cameras (default: all)")
+    chosen.add_argument(
+        "--camera", default="", metavar="NAME", help="which of its cameras, or of a bag's (default: all)"
+    )
     chosen.add_argument(
         "--every", type=int, default=1, metavar="N", help="every N-th frame of a video, or N-th picture"
     )
@@ -60,6 +65,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("process", "node"),
         default="process",
         help="the path here, or the node (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--node-parameter",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="of the node, with --through node; may be given several times, such as max_age:=0.0",
+    )
+    parser.add_argument(
+        "--bag",
+        type=Path,
+        metavar="DIR",
+        help="write our results as a rosbag2 folder; of several recordings, one in each",
     )
     parser.add_argument(
         "--near",
@@ -78,12 +96,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="DepthLab's protocol: the sensor depth is the truth less random shapes, which count as glass",
     )
+    add_topic_arguments(parser, truth=True, camera=False)
     add_engine_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, write the report."""
+    keep_freed_memory()
     compared = against.parse(arguments.against)
+    if arguments.node_parameter and arguments.through != "node":
+        raise CommandError("--node-parameter: there is no node in this process; give --through node with it")
     if arguments.out:
         check_folder(arguments.out)
     dataset, limits = _opened(arguments)
@@ -103,18 +125,22 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
     """What is to be evaluated, found before the model is loaded, and which of its ground truth is scored."""
+    from dkt_ros.bags import BagError
     from dkt_ros.evaluation.datasets import open_dataset
     from dkt_ros.evaluation.holes import with_holes
     from dkt_ros.evaluation.layout import DatasetError, Selection
     from dkt_ros.evaluation.protocols import Range
     from dkt_ros.evaluation.recordings import RecordingError
+    from dkt_ros.result_bag import check_new
     from dkt_ros.training.sequences import SequenceError
 
     try:
+        if arguments.bag:
+            check_new(arguments.bag)
         selection = Selection(arguments.subset, arguments.camera, arguments.every, arguments.first)
-        dataset = open_dataset(arguments.input, selection)
+        dataset = open_dataset(arguments.input, selection, topic_choice(arguments), question_on_terminal())
         dataset = with_holes(dataset) if arguments.hide_shapes else dataset
-    except (DatasetError, RecordingError, SequenceError, OSError) as error:
+    except (BagError, DatasetError, RecordingError, SequenceError, OSError) as error:
         raise CommandError(str(error)) from error
     near = dataset.limits.near_m if arguments.near is None else arguments.near
     far = dataset.limits.far_m if arguments.far is None else arguments.far
@@ -139,7 +165,7 @@ def _ours(arguments: argparse.Namespace) -> Player:
         refuse_without_ros()
     except NodeError as error:
         raise CommandError(f"--through node: {error}") from error
-    return ThroughNode(arguments)
+    return ThroughNode(arguments, arguments.node_parameter)
 
 
 def _in_process(arguments: argparse.Namespace) -> Player:
@@ -168,7 +194,7 @@ def _evaluated(
 
     try:
         return evaluate_all(
-            dataset, ours, limits, others, compared.baselines, arguments.published, pictures=bool(arguments.out)
+            dataset, ours, limits, others, compared.baselines, arguments.published, bool(arguments.out), arguments.bag
         )
     except EvaluationError as error:
         raise CommandError(str(error)) from error
@@ -176,8 +202,14 @@ def _evaluated(
 
 def _parts(outcome: Outcome) -> tuple[str, ...]:
     """What is printed, one block each; "" for what there is not."""
-    report, seconds = outcome.report, outcome.timing.get("path_seconds_per_frame")
-    speed = f"path: {1000 * seconds:.0f} ms a frame in this process" if seconds else ""
+    from dkt_ros.evaluation.players import NODE_IN_WORDS
+    from dkt_ros.node_timing import in_words
+
+    report, timing = outcome.report, outcome.timing
+    if seconds := timing.get("path_seconds_per_frame"):
+        speed = f"path: {1000 * seconds:.0f} ms a frame in this process"
+    else:
+        speed = f"node: {in_words(timing)}\n{NODE_IN_WORDS}" if "sent" in timing else ""
     return report.table(), *report.more_tables(), report.confidence_line(), report.bars(), speed
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dkt_ros.bag_files import is_bag
+from dkt_ros.bag_topics import Ask, TopicChoice
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.layout import DatasetError, Layout, Selection, folders, recognise
 from dkt_ros.evaluation.layouts_ordinary import BONN, KITTI, SCANNET, SINTEL
@@ -17,7 +18,7 @@ from dkt_ros.evaluation.layouts_pictures import CLEARGRASP, CLEARGRASP_RENDERS, 
 from dkt_ros.evaluation.layouts_videos import CLEARPOSE, STD
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.reading import load_shot
-from dkt_ros.evaluation.recordings import find_recordings, load_recording
+from dkt_ros.evaluation.recordings import bag_recordings, find_recordings, load_recording
 from dkt_ros.training.sequences import sequence_files, stored_seed
 
 LAYOUTS = (CLEARPOSE, STD, DREDS, CLEARGRASP, CLEARGRASP_RENDERS, TRANSCG, KITTI, SCANNET, BONN, SINTEL)
@@ -69,20 +70,32 @@ class Dataset:
         return "\n".join([*lines, *(f"{note}." for note in self.notes)])
 
 
-def open_dataset(path: Path, selection: Selection | None = None) -> Dataset:
+def open_dataset(
+    path: Path, selection: Selection | None = None, choice: TopicChoice | None = None, ask: Ask | None = None
+) -> Dataset:
     """Find out what ``path`` is, by its files and never by its name, without reading a picture.
+
+    Args:
+        selection: of a published set; its camera may be one of a bag.
+        choice: of the topics of a bag.
+        ask: asks a person which of the topics of a bag is meant, where that is not clear.
 
     Raises:
         DatasetError: a folder is none of the sets, or not a whole one, or has nothing of the selection.
-        RecordingError: there is no such file.
+        RecordingError: there is no such file, or a bag has no ground truth.
+        BagError: a bag cannot be used, or it is not clear which topics are meant and nobody can be asked.
     """
-    selection = selection or Selection()
-    bag = is_bag(path)
-    if not path.is_dir() or bag:
+    selection, choice = selection or Selection(), choice or TopicChoice()
+    if is_bag(path):
+        _nothing_to_choose(path, replace(selection, camera=""))
+        found = bag_recordings(path, replace(choice, camera=choice.camera or selection.camera), ask)
+        return Dataset("bag", [Source(*each) for each in found], Range(), "every frame with ground truth")
+    if replace(choice, camera="") != TopicChoice():
+        raise DatasetError(f"{path}: no bag; leave out the options that choose topics of a bag")
+    if not path.is_dir():
         _nothing_to_choose(path, selection)
         sources = [Source(each.name, partial(load_recording, each)) for each in find_recordings(path)]
-        name = "bag" if bag else "sequence"
-        return Dataset(name, sources, Range(), "every frame with ground truth")
+        return Dataset("sequence", sources, Range(), "every frame with ground truth")
     if tars := _tars(path):
         _nothing_to_choose(path, selection)
         return _sequences(tars)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from dkt_ros.shots import CutDetector
 
 Progress = Callable[[int], object]
+#: Written beside the numbers.
+NODE_IN_WORDS = (
+    "the node is the robot's: it drops what it cannot keep up with and lets a clip go incomplete that does not fill in"
+    " time; where it has seen the clips of the path in process, its depth is the same, bit for bit"
+)
 
 
 class Player(Protocol):

@@ -152,7 +152,8 @@ def versions() -> dict[str, str]:
 
 def command_line() -> list[str]:
     """How this process was started, without folders of this machine in front of the program."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    program = Path(sys.argv[0]).name
+    return ["dkt" if program == "cli.py" else program, *sys.argv[1:]]
 
 
 def _drawn(methods: Collection[str], best: str | None) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -21,12 +21,15 @@ from dkt_ros.evaluation.baselines import GROUPS, baseline_count
 from dkt_ros.evaluation.evaluate import Recording, VideoScores, evaluate
 from dkt_ros.evaluation.layout import DatasetError, Unreadable
 from dkt_ros.evaluation.means import OURS, number_of
+from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.evaluation.players import Player
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import RecordingError
 from dkt_ros.evaluation.report import Report, command_line, write_values
 from dkt_ros.exr import PackageMissing
 from dkt_ros.files import written_whole
+from dkt_ros.frames import Estimate, Float32, Frame
+from dkt_ros.result_bag import result_bag
 from dkt_ros.training.sequences import SequenceError
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ def evaluate_all(
     groups: Collection[str] = tuple(GROUPS),
     published: bool = False,
     pictures: bool = False,
+    results: Path | None = None,
 ) -> Outcome:
     """The report of all recordings of a dataset.
 
@@ -85,6 +89,7 @@ def evaluate_all(
         groups: of ``baselines.GROUPS``, what to compare with.
         published: add the scores of the papers to the rows of the engines.
         pictures: keep galleries for the HTML.
+        results: a folder that is to become a bag of our estimates; of several recordings it holds one for each.
 
     Raises:
         EvaluationError: something in there cannot be used, there is nothing to score, or the disk is full.
@@ -99,7 +104,8 @@ def evaluate_all(
     try:
         for source in dataset.sources:
             try:
-                done.append(_evaluate(source, players, limits, groups, published, album))
+                bag = results / source.name if results and len(dataset.sources) > 1 else results
+                done.append(_evaluate(source, players, limits, groups, published, album, bag))
             except Unreadable as error:  # one of many; said, counted, left out
                 print(f"dkt eval: {error}", file=sys.stderr)
                 unreadable.append(str(error))
@@ -137,15 +143,26 @@ def _evaluate(
     groups: Collection[str],
     published: bool,
     album: Album | None,
+    bag: Path | None,
 ) -> VideoScores:
     from dkt_ros.evaluation.gallery import Gallery
 
     recording = source.load()
     if recording.problem:
         print(f"dkt eval: {recording.problem}", file=sys.stderr)
-    gallery = Gallery(recording.name, len(recording.frames), limits) if album else None
+    gallery = Gallery(recording.name, len(recording.frames), limits)
     total = len(recording.frames) * (len(players) + baseline_count(groups))
-    with tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar:
+    with (
+        tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar,
+        result_bag(bag, recording.origin) if bag else nullcontext() as results,
+    ):
+
+        def look(index: int, frame: Frame, estimate: Estimate, truth: Float32, transparent: Mask) -> None:
+            if album:
+                gallery.add(index, frame, estimate, truth, transparent)
+            if results:
+                results.add(estimate)
+
         ours, *others = ((name, player.play(recording, bar.update)) for name, player in players.items())
         scores = evaluate(
             recording,
@@ -157,9 +174,9 @@ def _evaluate(
             detailed=True,
             starts=lambda name: players[name].starts,
             others=dict(others),
-            look=gallery.add if gallery else None,
+            look=look if album or results else None,
         )
-    if album and gallery:
+    if album:
         album.keep(gallery, number_of(scores.scores[OURS], "C", "transparent", "rel"))
     return scores
 
