@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import array
 import gc
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,12 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -30,11 +25,11 @@ from std_msgs.msg import Header
 
 import dkt_ros.node_lifecycle as node_module
 from test.ros.engine import SensorEngine
+from test.ros.spinning import DEADLINE, Spinning, ask_once, until
 
 WIDTH, HEIGHT = 80, 60
-#: How long a busy machine may take for what an idle one does at once, seconds; and after how long without an answer a
-#: service is asked by another client.
-DEADLINE, ASKED_AGAIN = 40.0, 3.0
+#: After how long without an answer a service is asked by another client, seconds.
+ASKED_AGAIN = 3.0
 OUTPUTS = {
     "depth/image": Image,
     "depth/camera_info": CameraInfo,
@@ -68,69 +63,6 @@ def table(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """(H, W) float32 metres: a table that recedes upwards."""
     rows = np.linspace(1.0, 0.6, height, dtype=np.float32)
     return np.repeat(rows[:, None], width, 1)
-
-
-def until(condition, what: str, deadline: float = DEADLINE):
-    """Wait for a true value and return it; fail saying what did not come."""
-    end = time.monotonic() + deadline
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.005)
-    raise AssertionError(f"after {deadline} s still not: {what() if callable(what) else what}")
-
-
-def _call_once(node: Node, kind, name: str, request, deadline: float):
-    """Ask, and ask again every second: a server that has not yet discovered the client drops its answer."""
-    client = node.create_client(kind, name)
-    until(client.service_is_ready, f"service {name}", deadline)
-    futures = []
-    end = time.monotonic() + deadline
-    while time.monotonic() < end:
-        futures.append(client.call_async(request))
-        again = time.monotonic() + 1.0
-        while time.monotonic() < again:
-            for future in futures:
-                if future.done():
-                    return future.result()
-            time.sleep(0.005)
-    raise AssertionError(f"after {deadline} s still not: answer of {name} to {len(futures)} requests")
-
-
-class Spinning:
-    """A context of its own with an executor on a thread of its own."""
-
-    def __init__(self) -> None:
-        self.context = Context()
-        rclpy.init(context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-
-    def start(self, node) -> None:
-        self.executor.add_node(node)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        while not self._stopping.is_set():
-            self.executor.spin_once(timeout_sec=0.05)
-
-    def call(self, function):
-        """What the function returns when the executor's thread calls it. Transitions belong there: what they destroy
-        under a waiting executor makes it raise."""
-        if threading.current_thread() is self._thread:
-            return function()
-        task = self.executor.create_task(function)
-        until(task.done, f"the executor has called {function}", 60.0)
-        return task.result()
-
-    def stop(self, node) -> None:
-        self._stopping.set()
-        self._thread.join(10)
-        node.destroy_node()
-        self.executor.shutdown()
-        rclpy.try_shutdown(context=self.context)
 
 
 class Robot:
@@ -219,7 +151,7 @@ class Robot:
         """Ask a service; after a failure again from new participants, since now and then Fast DDS loses the first
         answer to a client (the server has not discovered it yet) or never matches it. Requests must bear repetition."""
         try:
-            return _call_once(self.node, kind, name, request, ASKED_AGAIN)
+            return ask_once(self.node, kind, name, request, ASKED_AGAIN)
         except AssertionError:
             pass
         for last in (False, False, True):
@@ -227,7 +159,7 @@ class Robot:
             node = Node("asking", context=asking.context)
             asking.start(node)
             try:
-                return _call_once(node, kind, name, request, DEADLINE)
+                return ask_once(node, kind, name, request, DEADLINE)
             except AssertionError:
                 if last:
                     raise
