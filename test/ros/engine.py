@@ -29,7 +29,7 @@ class SensorEngine:
         self.calls += 1
         self.threads.add(threading.current_thread().name)
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(120)
         if self.fail is not None:
             error, self.fail = self.fail, None
             raise error

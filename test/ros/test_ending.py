@@ -140,6 +140,6 @@ def test_an_error_of_ours_in_a_callback_is_no_end(start, robot):
 
 def test_a_parameter_of_the_wrong_type_is_told_in_one_line(start):
     process = start("-p", "capture.frames:=many")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "capture.frames" in output and "Traceback" not in output

@@ -49,7 +49,7 @@ def test_images_go_in_and_depth_comes_out_of_another_process(start, robot, tmp_p
     (offered,) = robot.node.get_publishers_info_by_topic(CONFIDENCE)
     assert offered.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert "Traceback" not in output
 
@@ -60,5 +60,5 @@ def test_the_module_starts_without_a_model_and_ends_on_sigterm(start, robot):
     answer = robot.call(GetState, "/dkt_perception/get_state", GetState.Request())
     assert answer.current_state.label == "unconfigured"
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output

@@ -246,7 +246,7 @@ def test_a_killed_job_leaves_no_orphans_and_its_litter_is_swept(tmp_path: Path, 
         while not (out / "001000.tar").exists() and process.poll() is None:
             time.sleep(0.02)
         process.kill()
-    for _ in range(100):
+    for _ in range(600):
         if not _running(str(out)):
             break
         time.sleep(0.1)
