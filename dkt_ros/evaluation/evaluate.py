@@ -211,4 +211,5 @@ def _subset(reference: Reference, kept: Sequence[int]) -> Reference:
         picked(reference.normals),
         None if reference.camera_to_world is None else reference.camera_to_world[list(kept)],
         picked(reference.instance),
+        picked(reference.specular),
     )

@@ -53,6 +53,7 @@ class Reference:
         normals: (T, H, W, 3) unit, optical frame, NaN where unknown; None if there are none.
         camera_to_world: (T, 4, 4) float64, optical frame to world, metres; None if nobody knows.
         instance: (T, H, W) integer, number of the object from 1, 0 for the surroundings; None if nobody knows.
+        specular: (T, H, W) bool, shiny metal; None if nobody knows.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Reference:
     normals: Pictures | None = None
     camera_to_world: NDArray[np.float64] | None = None
     instance: Pictures | None = None
+    specular: Pictures | None = None
 
 
 @dataclass(frozen=True)

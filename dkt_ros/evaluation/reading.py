@@ -127,7 +127,8 @@ class _Arrays:
         if transparent is None:
             transparent = np.zeros(depth.shape, bool)
         poses, objects = known.get("camera_to_world"), known.get("instance")
-        return frames, Reference(name, depth, transparent, sensor, known.get("normals"), poses, objects)
+        shiny = known.get("specular")
+        return frames, Reference(name, depth, transparent, sensor, known.get("normals"), poses, objects, shiny)
 
 
 def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -170,6 +170,7 @@ def _video(path: Path) -> Recording:
         None if video.normals is None else video.normals.astype(np.float32),
         video.camera_to_world,
         sequence.instance if sequence else None,
+        sequence.specular if sequence else None,
     )
     counts = {"frames": len(video)}
     if skipped := video.meta.get("frames_without_depth"):

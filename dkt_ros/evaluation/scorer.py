@@ -26,6 +26,8 @@ from dkt_ros.frames import Float32
 
 #: Regions whose normals are scored.
 _WITH_NORMALS = ("all", "transparent", "opaque")
+#: Of one frame: true depth, what is transparent, what is shiny, sensor depth.
+_Truth = tuple[Float32, Mask, Mask | None, Float32 | None]
 #: Of every frame, (REL, coverage) or None where there is none.
 ByFrame = dict[str, list[tuple[float | None, float | None]]]
 
@@ -36,21 +38,25 @@ class Scorer:
     The truth is read once; what is needed of it waits in a temporary file.
 
     Attributes:
-        regions: the sets of pixels that are scored, by name: "all", "transparent", "opaque" and, with a sensor, the
-            part of the last two where it returned something: "transparent_seen", "opaque_seen".
+        regions: the sets of pixels that are scored, by name: "all", "transparent", "opaque", of the last one those of
+            shiny metal if they are known, "specular", and, with a sensor, the part of the last three where it returned
+            something: "transparent_seen", "opaque_seen", "specular_seen".
         pixels: how many valid pixels each region has.
         by_frame: of every method that was scored, "C" (if it has metres) and "A" (if the fit was accepted): of every
             region, (REL, coverage) of each frame, as ``DepthTally.by_frame``.
     """
 
-    #: Cells: transparent or not, seen by the sensor or not.
-    _GLASS_SEEN, _GLASS_UNSEEN, _OTHER_SEEN, _OTHER_UNSEEN = range(4)
+    #: Cells: transparent, shiny metal or other; each seen by the sensor, then not.
+    _CELLS = 6
 
     def __init__(self, reference: Reference, limits: Range) -> None:
         self._reference, self._limits = reference, limits
-        self.regions = {"all": (0, 1, 2, 3), "transparent": (0, 1), "opaque": (2, 3)}
+        parts: dict[str, tuple[int, ...]] = {"transparent": (0, 1), "opaque": (2, 3, 4, 5)}
+        if reference.specular is not None:
+            parts["specular"] = (2, 3)
+        self.regions: dict[str, tuple[int, ...]] = {"all": tuple(range(self._CELLS)), **parts}
         if reference.sensor_depth is not None:
-            self.regions |= {"transparent_seen": (self._GLASS_SEEN,), "opaque_seen": (self._OTHER_SEEN,)}
+            self.regions |= {f"{name}_seen": cells[::2] for name, cells in parts.items()}
         #: of every frame: the valid pixels' numbers, cell by cell, their depths, and where each cell begins.
         self._order, self._depth = Spool(), Spool()
         self._bounds: list[list[int]] = []
@@ -59,7 +65,7 @@ class Scorer:
                 self._order.append(order)
                 self._depth.append(depth)
                 self._bounds.append(bounds)
-        counts = np.diff(np.array(self._bounds, np.int64).reshape(-1, 5), axis=1).sum(0)
+        counts = np.diff(np.array(self._bounds, np.int64).reshape(-1, self._CELLS + 1), axis=1).sum(0)
         self.pixels = {name: int(counts[list(cells)].sum()) for name, cells in self.regions.items()}
         self.by_frame: dict[str, dict[str, ByFrame]] = {}
 
@@ -96,23 +102,23 @@ class Scorer:
             self.by_frame[each.answer.method] = each.by_frame()
         return {each.answer.method: each.result() for each in running}
 
-    def _pictures(self) -> Iterator[tuple[Float32, Mask, Float32 | None]]:
-        """Read by one thread, in order: true depth, what is transparent, sensor depth."""
+    def _pictures(self) -> Iterator[_Truth]:
+        """Read by one thread, in order."""
         truth = self._reference
         for index in range(len(truth.depth)):
-            sensor = None if truth.sensor_depth is None else truth.sensor_depth[index]
-            yield truth.depth[index], truth.transparent[index], sensor
+            shiny, sensor = (None if each is None else each[index] for each in (truth.specular, truth.sensor_depth))
+            yield truth.depth[index], truth.transparent[index], shiny, sensor
 
-    def _read(self, pictures: tuple[Float32, Mask, Float32 | None]) -> tuple[NDArray[np.int32], Float32, list[int]]:
+    def _read(self, pictures: _Truth) -> tuple[NDArray[np.int32], Float32, list[int]]:
         """Of one true picture: the valid pixels' numbers, cell by cell, their depths, and where each cell begins."""
-        depth, glass, sensor = pictures
+        depth, glass, shiny, sensor = pictures
         valid = valid_truth(depth, self._limits)
         seen = np.zeros(depth.shape, bool)
         if sensor is not None:
             with np.errstate(invalid="ignore"):
                 seen = np.isfinite(sensor) & (sensor > 0)
-        cell = np.where(glass, 0, 2).astype(np.uint8) + ~seen
-        parts = [np.flatnonzero(valid & (cell == number)) for number in range(4)]
+        cell = np.where(glass, 0, 4 if shiny is None else np.where(shiny, 2, 4)).astype(np.uint8) + ~seen
+        parts = [np.flatnonzero(valid & (cell == number)) for number in range(self._CELLS)]
         order = np.concatenate(parts).astype(np.int32)
         return order, depth.reshape(-1)[order], [0, *np.cumsum([len(part) for part in parts]).tolist()]
 

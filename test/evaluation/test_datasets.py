@@ -197,8 +197,10 @@ class TestStd:
 
     @pytest.mark.parametrize("meta", [trees.META, "7 1 2\n3 0 3\n9 0 1\n"], ids=["long", "short"])
     def test_materials_come_from_either_form_of_the_list(self, tmp_path: Path, meta: str) -> None:
-        glass = only(trees.std(tmp_path, meta=meta)).reference.transparent[0]
+        truth = only(trees.std(tmp_path, meta=meta)).reference
+        glass, shiny = truth.transparent[0], truth.specular[0]
         assert glass[2, :4].tolist() == [True, False, False, False] and glass.sum() == 1
+        assert shiny[2, :4].tolist() == [False, True, False, False] and shiny.sum() == 1
 
     def test_the_test_scenes_are_taken(self, tmp_path: Path) -> None:
         for scene in ("test_0", "test_1", "train_0"):

@@ -1,6 +1,7 @@
 """Protocols A, B and C: who may look at the ground truth, and on which pixels."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dkt_ros.evaluation.alignment import RunningFit, align_disparity, aligned_depth
 from dkt_ros.evaluation.protocols import Answer, Range, Reference
 from dkt_ros.evaluation.scorer import Scorer
-from dkt_ros.evaluation.videos import Spool
+from dkt_ros.evaluation.videos import Patched, Spool
 
 LIMITS = Range()
 
@@ -65,6 +66,26 @@ def test_c_regions() -> None:
     assert c["transparent_seen"]["mae_m"] == pytest.approx(0.1, rel=1e-5)
     assert c["opaque"]["mae_m"] == 0.0
     assert c["all"]["reference_pixels"] == c["transparent"]["reference_pixels"] + c["opaque"]["reference_pixels"]
+
+
+def test_shiny_metal_is_a_part_of_what_is_opaque() -> None:
+    truth = reference()
+    plain = score(Answer("raw sensor", depth=truth.sensor_depth * np.float32(1.1)), truth, LIMITS)["C"]
+    shiny = np.zeros(truth.depth.shape, bool)
+    shiny[:, :2] = ~truth.transparent[:, :2]
+    sensor = truth.sensor_depth.copy()
+    sensor[0][shiny[0]] = np.nan
+    metal = replace(truth, specular=shiny, sensor_depth=sensor)
+    depth = np.where(shiny, np.float32(1.3) * truth.depth, np.float32(1.1) * truth.sensor_depth)
+    c = score(Answer("x", depth=depth), metal, LIMITS)["C"]
+    assert set(c) - set(plain) == {"specular", "specular_seen"}
+    assert c["specular"]["reference_pixels"] == shiny.sum() and c["specular"]["rel"] == pytest.approx(0.3, rel=1e-5)
+    assert c["specular_seen"]["reference_pixels"] == shiny[1:].sum()
+    assert c["opaque"]["reference_pixels"] == plain["opaque"]["reference_pixels"]
+    assert c["opaque_seen"]["reference_pixels"] == plain["opaque_seen"]["reference_pixels"] - shiny[0].sum()
+    share = shiny.sum() / c["opaque"]["reference_pixels"]
+    assert c["opaque"]["rel"] == pytest.approx(0.3 * share + 0.1 * (1 - share), rel=1e-4)
+    assert c["transparent"] == plain["transparent"]
 
 
 def test_ground_truth_out_of_range_is_not_scored() -> None:
@@ -167,3 +188,37 @@ def test_pictures_that_are_read_one_by_one_score_the_same() -> None:
 def test_range_must_ascend() -> None:
     with pytest.raises(ValueError, match=r"1.5\.\.0.3"):
         Range(1.5, 0.3)
+
+
+@pytest.mark.parametrize("with_sensor", [True, False])
+def test_an_answer_kept_as_a_patch_of_another_scores_as_the_whole_pictures_do(with_sensor: bool) -> None:
+    """Also where the patch lies outside of what is scored, in one cell only, or where the truth has no sensor."""
+    rng = np.random.default_rng(3)
+    truth = reference(4)
+    base = (truth.depth * rng.normal(1, 0.02, truth.depth.shape)).astype(np.float32)
+    base[rng.random(base.shape) < 0.2] = np.nan
+    truth.depth[rng.random(base.shape) < 0.2] = np.nan
+    whole, places, values, sensor = base.copy(), Spool(), Spool(), Spool()
+    for index, picture in enumerate(base):
+        own = [np.flatnonzero(~np.isfinite(picture)), np.flatnonzero(truth.transparent[index]), np.zeros(0, int)][
+            index % 3
+        ]
+        new = rng.uniform(0.3, 1.5, len(own)).astype(np.float32)
+        whole[index].reshape(-1)[own] = new
+        sensor.append(picture)
+        places.append(own.astype(np.int32))
+        values.append(new)
+    patched = Patched(sensor, places, values)
+    np.testing.assert_array_equal(patched[1], whole[1])
+    scorer = Scorer(truth if with_sensor else Reference("blind", truth.depth, truth.transparent), LIMITS)
+    answers = [Answer("base", depth=sensor), Answer("patched", depth=patched), Answer("whole", depth=whole)]
+    found = scorer.score_all(answers)
+    assert found["base"]["C"] != found["whole"]["C"]
+    assert found["patched"]["C"] == found["whole"]["C"]
+    assert scorer.by_frame["patched"]["C"] == scorer.by_frame["whole"]["C"]
+    for protocol, region in (("A", "all"), ("B", "transparent")):
+        ours, theirs = found["patched"][protocol][region], found["whole"][protocol][region]
+        assert {name: ours[name] for name in ours if name != "frame_mean"} == pytest.approx(
+            {name: theirs[name] for name in theirs if name != "frame_mean"}, rel=1e-6
+        )
+    assert found["whole"] == scorer.score(Answer("whole", depth=whole))
