@@ -67,7 +67,8 @@ class InProcess:
     def about(self) -> dict[str, Any]:
         """See ``Player``."""
         path, card = self._perception, self._perception.engine.card
-        said = {"engine": card.name, "kind": card.kind, "licence": card.licence, "description": card.description}
+        said: dict[str, Any] = {"engine": card.name, "kind": card.kind, "licence": card.licence}
+        said["description"] = card.description
         said |= {"clip_length": path.clip_length, "overlap": path.overlap, "through": "process"}
         return said | {"use_sensor_depth": path.settings.use_sensor_depth, "cuts": self._cuts and self._cuts.cuts}
 

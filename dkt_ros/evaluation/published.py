@@ -241,7 +241,7 @@ def _relative_change(before: tuple[Float32, Float32, Mask], now: tuple[Float32, 
     both = before[2] & now[2]
     if not both.any():
         return None
-    p, g = (_change(before[part][both], now[part][both]) for part in range(2))
+    p, g = (_change(then[both], later[both]) for then, later in zip(before[:2], now[:2], strict=True))
     return float(np.sqrt(np.square(p - g).mean()))
 
 

@@ -119,13 +119,14 @@ def evaluate_all(
         raise EvaluationError(f"{source.name}: {error}") from error
     except OSError as error:
         raise EvaluationError(f"{source.name}: {_in_words(error)}") from error
+    engines = {name: player.about() for name, player in players.items()}
     details = {
         "problems": [*(video.problem for video in done if video.problem), *unreadable],
         "dataset": dataset.numbers(),
-        "engines": {name: player.about() for name, player in players.items()},
+        "engines": engines,
     }
     command = command_line()
-    report = Report(done, limits, details["engines"][OURS]["engine"], without_out(command), details)
+    report = Report(done, limits, engines[OURS]["engine"], without_out(command), details)
     timing = {
         **ours.timing,
         "others": {name: player.timing for name, player in (others or {}).items()},
