@@ -32,31 +32,41 @@ def diffused(values: Float32, known: NDArray[np.bool_], start: Float32, rgb: UIn
     fixed = np.zeros(len(holes), np.float32)
     for index, weight in zip(neighbours, weights, strict=True):
         fixed += weight * values.ravel()[index]
-    # Only hole pixels are unknown; one more, always 0, stands for every known pixel, whose part does not change.
-    number = np.full(known.size, len(holes), np.intp)
-    number[holes] = np.arange(len(holes))
-    links = [(number[index], weight) for index, weight in zip(neighbours, weights, strict=True)]
-    value = np.append(start, np.float32(0))
+    # Only hole pixels are unknown. In reading order those left and right of one stand beside it; above and below are
+    # found by number. One more on each side, always 0, stands for every known pixel, whose part does not change.
+    count = len(holes)
+    number = np.full(known.size, count + 1, np.intp)
+    number[holes] = np.arange(1, count + 1)
+    left, right, above, below = weights
+    left, right = (
+        np.where(number[index] <= count, weight, np.float32(0))
+        for index, weight in zip(neighbours[:2], (left, right), strict=True)
+    )
+    upper, lower = (number[index] for index in neighbours[2:])
+    value = np.concatenate([[0], start, [0]]).astype(np.float32)
     before = value.copy()
     moved, part = np.empty_like(fixed), np.empty_like(fixed)
     relaxation = 1.0
     for step in range(_STEPS):
-        moved[:] = fixed
-        for index, weight in links:
+        np.multiply(value[:-2], left, out=moved)
+        moved += fixed
+        np.multiply(value[2:], right, out=part)
+        moved += part
+        for index, weight in ((upper, above), (lower, below)):
             np.take(value, index, out=part, mode="clip")  # "clip" alone writes into ``out`` without a copy
-            np.multiply(part, weight, out=part)
-            np.add(moved, part, out=moved)
+            part *= weight
+            moved += part
         if step:
             relaxation = 1 / (1 - _RADIUS**2 * (relaxation / 4 if step > 1 else 0.5))
-            moved -= before[:-1]
+            moved -= before[1:-1]
             moved *= np.float32(relaxation)
-            before[:-1] += moved
+            before[1:-1] += moved
         else:
-            before[:-1] = moved
+            before[1:-1] = moved
         before, value = value, before
     # Diffusion keeps between the known values; the semi-iteration, before it has settled, may step beyond them.
     seen = values[known]
-    return np.clip(value[:-1], seen.min(), seen.max())
+    return np.clip(value[1:-1], seen.min(), seen.max())
 
 
 def _neighbours(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dkt_ros.fills import CLASSICAL_FILLS, push_pull
+from dkt_ros.fills import CLASSICAL_FILLS, fill_holes, push_pull
 
 
 def plane_with_hole(height=60, width=83, hole=(slice(20, 40), slice(30, 55))):
@@ -116,3 +116,30 @@ def test_push_pull_fills_each_picture_of_a_stack_on_its_own():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"\(4, 5\)"):
         push_pull(np.zeros((4, 5), np.float32), np.zeros((5, 4), np.float32))
+
+
+@pytest.mark.parametrize("name", CLASSICAL_FILLS)
+def test_all_fills_at_once_are_the_fills_one_by_one_and_returns_keep_every_bit(name):
+    rng = np.random.default_rng(2)
+    _, partial, _ = plane_with_hole()
+    partial[rng.random(partial.shape) < 0.1] = np.nan
+    partial[5, 7], partial[6, 7] = 0.0, -1.0  # no returns
+    rgb = rng.integers(0, 256, (60, 83, 3), np.uint8)
+    holes, found = fill_holes(partial, rgb)
+    filled = CLASSICAL_FILLS[name](partial, rgb)
+    known = np.isfinite(partial) & (partial > 0)
+    np.testing.assert_array_equal(holes, np.flatnonzero(~known))
+    np.testing.assert_array_equal(filled.ravel()[holes], found[name])
+    np.testing.assert_array_equal(filled[known], partial[known])
+
+
+@pytest.mark.parametrize("name", CLASSICAL_FILLS)
+def test_nothing_to_fill_is_left_alone(name):
+    depth, _, _ = plane_with_hole()
+    np.testing.assert_array_equal(CLASSICAL_FILLS[name](depth, RGB), depth)
+
+
+def test_row_farthest_fills_a_row_without_any_return_from_the_others():
+    partial = np.full((9, 12), 1.5, np.float32)
+    partial[4] = np.nan
+    np.testing.assert_allclose(CLASSICAL_FILLS["row farthest"](partial, np.zeros((9, 12, 3), np.uint8)), 1.5, rtol=1e-6)

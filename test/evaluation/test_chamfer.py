@@ -5,6 +5,7 @@ import pytest
 
 from dkt_ros.evaluation.chamfer import ASKED_POINTS, Chamfer, Objects, unavailable
 from dkt_ros.frames import Intrinsics
+from dkt_ros.geometry import unproject
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
 
@@ -55,3 +56,14 @@ def test_nothing_to_compare_is_flagged() -> None:
     one = plane(np.nan)
     one[40, 50] = 0.5
     assert scored(one, plane(0.5)).accuracy_m == pytest.approx(0, abs=1e-9)
+
+
+def test_the_nearest_points_are_those_of_a_full_search() -> None:
+    rng = np.random.default_rng(1)
+    objects = rng.random((80, 100)) < 0.05
+    predicted, truth = ((0.5 + rng.normal(0, 0.02, (80, 100))).astype(np.float32) for _ in range(2))
+    ours, theirs = (unproject(depth, CAMERA)[objects].astype(np.float64) for depth in (predicted, truth))
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
+    found = scored(predicted, truth, objects)
+    assert found.accuracy_m == pytest.approx(apart.min(1).mean(), rel=1e-6)
+    assert found.completeness_m == pytest.approx(apart.min(0).mean(), rel=1e-6)

@@ -142,3 +142,10 @@ def test_length_does_not_matter_but_no_direction_is_no_normal() -> None:
     s = normal_scores(predicted, reference)
     assert (s.reference_pixels, s.pixels, s.mean_deg) == (4, 2, pytest.approx(0.0, abs=1e-4))
     assert normal_scores(predicted, reference * np.nan).flag == "no reference normals in this region"
+
+
+def test_an_absurd_prediction_is_a_number_and_not_infinite() -> None:
+    scores = depth_scores(grid([3e38, 1.0]), grid([1.0, 1.0]))
+    assert scores.rel == pytest.approx(1.5e38, rel=1e-6) and scores.rmse_m == pytest.approx(
+        3e38 / math.sqrt(2), rel=1e-6
+    )
