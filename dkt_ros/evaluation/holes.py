@@ -52,7 +52,9 @@ def cut(recording: Recording) -> Recording:
 
     partial_depth = Made(truth.shape, sensor)
     reference = replace(recording.reference, transparent=Made(truth.shape, hidden), sensor_depth=partial_depth)
-    return replace(recording, frames=_Frames(recording.frames, partial_depth), reference=reference)
+    frames = _Frames(recording.frames, partial_depth)
+    # Without its origin, as a bag's own messages hold the depth that was cut out.
+    return replace(recording, frames=frames, reference=reference, origin=None)
 
 
 class _Frames(Sequence[Frame]):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from dkt_ros.bag_topics import BagOrigin, Camera, CameraTopics
 from dkt_ros.evaluation.baselines import RAW_SENSOR
 from dkt_ros.evaluation.datasets import Dataset, Source
 from dkt_ros.evaluation.evaluate import evaluate
@@ -16,7 +18,7 @@ from .test_evaluate import LIMITS, answers, recording
 
 
 def cut_twice() -> tuple:
-    scene = recording(4)
+    scene = replace(recording(4), origin=BagOrigin(Path("bag"), Camera("", CameraTopics("/image"))))
     holed = with_holes(Dataset("x", [Source("scene", lambda: scene)], LIMITS, "words"))
     assert holed.words.startswith("words; the sensor depth is the truth with")
     return scene, holed.sources[0].load(), holed.sources[0].load()
@@ -33,6 +35,7 @@ def test_what_is_cut_out_is_unknown_and_everything_else_true() -> None:
         np.testing.assert_array_equal(sensor, again.frames[index].sensor_depth)
         assert frame.stamp_ns == scene.frames[index].stamp_ns and 0.05 < inside.mean() < 0.99
         hidden.append(inside)
+    assert holed.origin is None, "what is replayed to the node is what is scored"
     assert any((hidden[0] != other).any() for other in hidden[1:]), "every frame has its own"
     assert len(holed.frames[1:3]) == 2 and holed.frames[-1].stamp_ns == scene.frames[-1].stamp_ns
 
