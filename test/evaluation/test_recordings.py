@@ -172,7 +172,7 @@ def two_cameras(bag: Path, target: Path, truth: str) -> Path:
         if topic in TRUTHS:
             named = dict.fromkeys(truth.format(camera, kind) for camera in ("left", "right"))
             return [(name, message, time_ns) for name in named]
-        return [(topic.replace("/camera", f"/{camera}"), message, time_ns) for camera in ("left", "right")]
+        return [(topic.replace("/camera", f"/{camera}", 1), message, time_ns) for camera in ("left", "right")]
 
     return rewrite(bag, target, double)
 
@@ -185,7 +185,9 @@ def test_every_camera_with_ground_truth_is_a_recording(bag: Path, tmp_path: Path
         f"/ground_truth/{x}/depth" for x in ("left", "right")
     ]
     ((name, load),) = bag_recordings(both, TopicChoice(camera="right"))
-    assert name == "both" and load().origin.camera.topics.image == "/right/color/image_raw/compressed"
+    camera = load().origin.camera
+    assert name == "both" and camera.topics.image == "/right/color/image_raw/compressed"
+    assert camera.topics.camera_info == "/right/color/camera_info"
     with pytest.raises(RecordingError, match="several cameras have ground truth: both:left, both:right"):
         load_recording(both)
 
