@@ -55,7 +55,7 @@ def line_chart(
     Args:
         words: for those who cannot see it.
         percent: shares 0..1 are written in percent.
-        marks: places of faint upright lines (where clips begin).
+        marks: places of short strokes on the lower axis (where clips begin).
         from_zero: whether the lower end of the axis is 0.
         small: to stand four in a row, else three.
     """
@@ -69,7 +69,7 @@ def line_chart(
         return ""
     with _chart(words, *(_SMALL if small else _USUAL)) as (axes, result):
         if len(marks) <= 60:  # more would be a grey wall
-            axes.vlines(list(marks), 0, 1, transform=axes.get_xaxis_transform(), color=RULE, linewidth=0.8)
+            axes.vlines(list(marks), 0, 0.06, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=1)
         for line, x, y in reversed(drawn):  # the first one on top
             few = np.isfinite(y).sum() <= 40
             axes.plot(

@@ -73,8 +73,8 @@ def recordings_chart(report: Mapping[str, Any]) -> Chart | None:
     ]
     if max((len(numbers) for *_, numbers in values), default=0) < ENOUGH:
         return None
-    title = "Recordings with at most this REL on transparent pixels, %"
-    return Chart(title, shares_chart(title, values, "REL, %"), "further up and left is better")
+    title = "Recordings with at most this REL, %"
+    return Chart(title, shares_chart(title, values, "REL on transparent pixels, %"), "further up and left is better")
 
 
 def reliability_charts(confidence: Mapping[str, Any]) -> list[Chart]:

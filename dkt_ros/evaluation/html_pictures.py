@@ -191,6 +191,8 @@ class _Look:
         return Picture("Normals: ours", _webp((255 * colours).round().astype(np.uint8)), words, *self._size)
 
     def provenance(self) -> Picture:
+        if not self._moment.provenance.any():
+            return Picture("Provenance", "", "no depth", *self._size)
         palette = np.array([_rgb(PROVENANCE[value][1]) for value in sorted(PROVENANCE)] + [(0, 0, 0)], np.uint8)
         paint = Paint(self._moment.provenance[self._nearest], palette).outlined(self._glass, len(PROVENANCE))
         return self._picture("Provenance", paint, "where the depth of ours comes from: the sensor or the model")

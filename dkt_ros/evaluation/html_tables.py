@@ -65,6 +65,8 @@ DEPTH_TABLES = (
     ("C", "transparent_seen", "Transparent pixels where the sensor returned something (protocol C)"),
     ("C", "opaque_seen", "Opaque pixels where the sensor returned something (protocol C)"),
     ("C", "opaque", "Opaque pixels (protocol C)"),
+    ("C", "specular", "Shiny metal (protocol C)"),
+    ("C", "specular_seen", "Shiny metal where the sensor returned something (protocol C)"),
 )
 OTHER_TABLES = (
     ("normals", "Normals: angle to the true ones"),
@@ -150,7 +152,8 @@ def video_table(report: Mapping[str, Any], methods: Sequence[str]) -> Table:
     for video in ranked[:MOST_ROWS]:
         ours = video["scores"].get(OURS, {})
         leaf, fit = _leaf(ours, "C", "transparent"), ours.get("A", {}).get("alignment") or {}
-        cells = [video["name"], f"{video['answered']} of {video['frames']}", _count(leaf.get("reference_pixels", 0))]
+        glass = (leaf or _leaf(ours, "B", "transparent")).get("reference_pixels", 0)
+        cells = [video["name"], f"{video['answered']} of {video['frames']}", _count(glass)]
         cells += [_number(error_of(video, name), 100, ".2f") for name in methods]
         cells += [_number(leaf.get("coverage"), 100, ".1f"), _number(_leaf(ours, "C", "all").get("rel"), 100, ".2f")]
         cells += [_number(fit.get("scale"), 1, ".4g"), _number(fit.get("shift"), 1, ".4g")]
@@ -158,7 +161,7 @@ def video_table(report: Mapping[str, Any], methods: Sequence[str]) -> Table:
     notes = []
     if len(ranked) > MOST_ROWS:
         notes.append(f"the {MOST_ROWS} worst of {len(ranked)} recordings; report.json has them all")
-    return Table("Every recording, the worst first", heads, rows, notes)
+    return Table("The worst first", heads, rows, notes)
 
 
 def confidence_table(confidence: Mapping[str, Any]) -> Table:

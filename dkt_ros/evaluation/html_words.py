@@ -138,7 +138,7 @@ def _sentence(report: Mapping[str, Any], region: str, words: str) -> str:
     others = {name: _rel(report, name, region) for name in (RAW_SENSOR, report.get("best_classical_fill") or "")}
     known = {name: value for name, value in others.items() if value is not None}
     said = [
-        f"{value:.1%} for the {'raw sensor' if name == RAW_SENSOR else f'best classical fill ({name})'}"
+        f"{_percent(value)} for the {'raw sensor' if name == RAW_SENSOR else f'best classical fill ({name})'}"
         f"{_covered(report, name, region)}"
         for name, value in known.items()
     ]
@@ -149,7 +149,7 @@ def _sentence(report: Mapping[str, Any], region: str, words: str) -> str:
         better = "the better of the two" if len(known) > 1 else "that"
         end = f": {abs(change):.0%} {'more' if change > 0 else 'less'} than {better}."
     return (
-        f"On {words} the depth of ours is off by {ours:.1%} of the true distance on average"
+        f"On {words} the depth of ours is off by {_percent(ours)} of the true distance on average"
         f"{_covered(report, OURS, region)}{against}{end}"
     )
 
@@ -160,12 +160,16 @@ def _without_metres(report: Mapping[str, Any]) -> list[str]:
     first = "Ours gave no metric depth that could be scored (no depth sensor, or no accepted fit)."
     if shape is None:
         return [first, "Its shape could not be scored either; the flags below say why."]
-    on_glass = "" if glass is None else f", and by {glass:.1%} on transparent pixels"
+    on_glass = "" if glass is None else f", and by {_percent(glass)} on transparent pixels"
     return [
         first,
-        f"After one scale and shift per video against the ground truth it is off by {shape:.1%} of the true distance"
-        f" on average{on_glass}: that says how good the shape is, not how far things are.",
+        f"After one scale and shift per video against the ground truth it is off by {_percent(shape)} of the true"
+        f" distance on average{on_glass}: that says how good the shape is, not how far things are.",
     ]
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
 
 
 def _rel(report: Mapping[str, Any], method: str, region: str) -> float | None:

@@ -87,7 +87,7 @@ def test_it_says_in_two_sentences_how_good_ours_is(tmp_path: Path, outcome: Outc
         less = (
             f"{abs(ours / min(sensor, fill) - 1):.0%} {'more' if ours > min(sensor, fill) else 'less'} than the better"
         )
-        sentence = re.search(rf"{words} the depth of ours is off by {ours:.1%} .*?\.(?= [A-Z])", text)
+        sentence = re.search(rf"{words} the depth of ours is off by {ours:.2%} .*?\.(?= [A-Z])", text)
         assert sentence, text[:800]
         assert f"{sensor:.1%} for the raw sensor" in sentence.group() and less in sentence.group()
         assert f"{fill:.1%} for the best classical fill ({best})" in sentence.group()
