@@ -20,6 +20,8 @@ from dkt_ros.bags import Bag, RawMessage
 
 Int64 = NDArray[np.int64]
 
+#: Nonsense from here on (the year 2116); MCAP has room for more than differences of int64 have.
+LATEST_NS = 1 << 62
 #: Stamps that go back further than this begin anew (a bag that was played in a loop, a clock that was set); what comes
 #: late by less is put in its place.
 REORDER_NS = 1_000_000_000
@@ -44,7 +46,7 @@ class Track:
     def add(self, message: RawMessage) -> None:
         """The next one."""
         self._stamps.append(header_stamp_ns(message.data))
-        self._times.append(message.time_ns)
+        self._times.append(min(message.time_ns, LATEST_NS))
 
     @property
     def times(self) -> Int64:

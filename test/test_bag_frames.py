@@ -94,6 +94,15 @@ def test_jitter_joins_by_the_nearest_stamp_whatever_was_recorded_first(tmp_path:
     assert found == [100 * i + 500 * (-1) ** i + 2000 for i in range(1, 12)]
 
 
+def test_a_time_of_recording_that_cannot_be_costs_that_picture_its_depth_only(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bag", *at("/image", 100, 200), *at("/depth", 100, 200))
+    with Bag(folder) as bag, BagWriter(tmp_path / "odd") as odd:
+        for m in bag.messages():
+            late = m.topic == "/depth" and m.time_ns == 200 * MS
+            odd.write_raw(m.topic, m.type, 2**64 - 1 if late else m.time_ns, m.data)
+    assert depths_of(tmp_path / "odd") == [100, None]
+
+
 def test_pictures_recorded_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     skipped: Counter[str] = Counter()
     order = (("/image", 100, 10), ("/image", 300, 20), ("/image", 200, 30), ("/image", 400, 40))
