@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lifecycle_msgs.srv import GetState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
@@ -26,6 +27,9 @@ def ask(robot: Robot):
     """The future of one capture."""
     client = robot.node.create_client(Trigger, "/dkt_perception/capture")
     until(client.service_is_ready, "the service")
+    # A server's answer to a client that it has not discovered is lost, and a capture is not to be asked for twice.
+    # Discovery is in order: who answers a later client of this node knows of the one above.
+    robot.call(GetState, "/dkt_perception/get_state", GetState.Request())
     return client.call_async(Trigger.Request())
 
 
