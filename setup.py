@@ -56,7 +56,8 @@ setup(
         "huggingface_hub>=1,<3",  # dkt models fetch; diffusers brings it along
         "torch>=2.6",
         "diffusers>=0.41,<0.43",
-        "rosbags",
+        "rosbags>=0.11",  # opens a storage file without metadata.yaml
+        'backports.zstd; python_version < "3.14"',  # what rosbags reads zstd with
         "PyYAML",
         "tqdm",
         "matplotlib",
