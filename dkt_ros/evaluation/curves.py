@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
-#: Region -> (REL, coverage) of each frame, as ``DepthTally.by_frame`` has them.
-ByFrame = Mapping[str, Sequence[tuple[float | None, float | None]]]
+#: Region -> (T, 2) REL and coverage of each frame, as ``DepthTally.by_frame`` has them.
+ByFrame = Mapping[str, Numbers]
 REGIONS = ("all", "transparent")
 
 
@@ -65,7 +65,7 @@ class Curves:
     def _column(self, found: ByFrame | None, region: str, column: int) -> Numbers:
         if found is None:
             return np.full(len(self.frame), np.nan)
-        return np.array([pair[column] for pair in found[region]], np.float64)  # None becomes NaN
+        return found[region][:, column].copy()  # without the other regions
 
 
 def _plain(numbers: Numbers) -> list[float | None]:

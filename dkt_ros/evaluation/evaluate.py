@@ -123,7 +123,8 @@ def evaluate(
     if detailed:
         place = {index: number for number, index in enumerate(kept)}
         seams = {name: [place[index] for index in numbers if index in place] for name, numbers in seams.items()}
-        _add_whole_pictures(scores, looked_at, seams, frames, reference, limits)
+        gaps = [number for number in range(1, len(kept)) if kept[number] - kept[number - 1] > 1]
+        _add_whole_pictures(scores, looked_at, seams, gaps, frames, reference, limits)
         for path in paths:
             scores[path.name]["provenance"] = path.provenance.scores()
     if published:
@@ -165,6 +166,7 @@ def _add_whole_pictures(
     scores: Scores,
     answers: Mapping[str, Sequence[Answer]],
     seams: Mapping[str, Collection[int]],
+    gaps: Collection[int],
     frames: Sequence[Frame],
     reference: Reference,
     limits: Range,
@@ -173,7 +175,7 @@ def _add_whole_pictures(
     fits = {name: Alignment(**found["A"]["alignment"]) for name, found in scores.items() if found["A"]}
     starts = {answer.method: seams.get(path, seams[OURS]) for path, rows in answers.items() for answer in rows}
     rows = list(chain.from_iterable(answers.values()))
-    for method, found in score_whole_pictures(rows, fits, frames, reference, limits, starts).items():
+    for method, found in score_whole_pictures(rows, fits, frames, reference, limits, starts, gaps).items():
         scores[method] |= found
 
 

@@ -151,7 +151,8 @@ def published_scores(
 ) -> PublishedScores:
     """The scores of one clip (see the module's docstring), in float64, frame by frame.
 
-    A clip with a frame that has nothing to score is flagged and has no numbers: DVD's script leaves such a clip out.
+    A clip with a frame that has truth and nothing to score is flagged and has no numbers: DVD's script leaves such a
+    clip out. A frame without any truth does not count.
 
     Args:
         predicted: (T, H, W) metres; not finite or not positive means no prediction.
@@ -186,9 +187,13 @@ class _Sums:
         self._before: tuple[Float32, Float32, Mask] | None = None
 
     def add(self, p: Float32, g: Float32, valid: Mask, picture: UInt8 | None) -> None:
-        """One frame."""
+        """One frame; one without any truth is none of the clip."""
         with np.errstate(invalid="ignore"):
-            valid = valid & np.isfinite(g) & (g > 0)
+            known = np.isfinite(g) & (g > 0)
+            if not known.any():
+                self._before = None
+                return
+            valid = valid & known
             answered = valid & np.isfinite(p) & (p > 0)
         self._total += int(valid.sum())
         self._pixels.append(int(answered.sum()))
@@ -210,6 +215,8 @@ class _Sums:
         if 0 in self._pixels:
             return replace(scores, flag=f"frame {self._pixels.index(0)} has no pixel to score")
         terms = self._terms
+        if not terms:
+            return replace(scores, flag="no frame has ground truth")
         found: dict[str, Any] = {name: float(np.mean([each[name] for each in terms])) for name in terms[0]}
         found["log10"] = float(np.average([each["log10"] for each in terms], weights=self._pixels))
         found["silog"] = 100 * float(np.sqrt(found.pop("variance")))

@@ -29,7 +29,7 @@ _WITH_NORMALS = ("all", "transparent", "opaque")
 #: Of one frame: true depth, what is transparent, what is shiny, sensor depth.
 _Truth = tuple[Float32, Mask, Mask | None, Float32 | None]
 #: Of every frame, (REL, coverage) or None where there is none.
-ByFrame = dict[str, list[tuple[float | None, float | None]]]
+ByFrame = dict[str, NDArray[np.float64]]
 
 
 class Scorer:

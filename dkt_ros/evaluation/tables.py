@@ -44,6 +44,8 @@ PUBLISHED_COLUMNS = (
     ("B-P", "boundary_precision", 1, ".3f"),
     ("B-R", "boundary_recall", 1, ".3f"),
 )
+#: A recording's count of frames that no score is about.
+WITHOUT_TRUTH = "pictures without ground truth"
 #: title, protocol, region, number, factor, format: time, edges, normals, clouds
 WHOLE_COLUMNS = (
     ("A TAE", "temporal", "A", "tae", 1, ".3f"),
@@ -81,11 +83,13 @@ def main_table(mean: Scores) -> str:
 def main_legend(videos: Sequence[VideoScores], limits: Range) -> str:
     """What ``main_table`` shows, of how many frames."""
     answered, frames = sum(video.answered for video in videos), sum(video.frames for video in videos)
+    bare = sum(video.counts.get(WITHOUT_TRUTH, 0) for video in videos)
+    without = f" ({bare} of the {frames} have no ground truth and are in no number)" if bare else ""
     said = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
     lines = [f"{name}: {words}." for name, words in IN_WORDS.items()]
     lines.append("REL, d1.05 (share of pixels within 5 %) and cover (share that has an answer) in %, RMSE in mm.")
     lines.append(
-        f"glass: pixels of glass, clear plastic and liquid. Scored: {answered} of {frames} frames of {said},"
+        f"glass: pixels of glass, clear plastic and liquid. Scored: {answered} of {frames} frames of {said}{without},"
         f" ground truth within {limits.near_m} to {limits.far_m} m."
     )
     return "\n".join(lines)

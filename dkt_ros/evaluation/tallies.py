@@ -165,13 +165,10 @@ class DepthTally:
         return cells
 
     @property
-    def by_frame(self) -> dict[str, list[tuple[float | None, float | None]]]:
-        """Of every region, (REL, coverage) of each frame: (None, None) where the region has no reference pixel, (None,
-        0.0) where it has no prediction."""
-        numbers = {
-            name: [None if np.isnan(value) else value for value in values] for name, values in self._by_frame.items()
-        }
-        return {name: list(zip(values[::2], values[1::2], strict=True)) for name, values in numbers.items()}
+    def by_frame(self) -> dict[str, NDArray[np.float64]]:
+        """Of every region, (T, 2) REL and coverage of each frame: (NaN, NaN) where the region has no reference pixel,
+        (NaN, 0) where it has no prediction."""
+        return {name: np.frombuffer(values).reshape(-1, 2) for name, values in self._by_frame.items()}
 
     def scores(self, region: str) -> DepthScores:
         """Of all frames so far, pooled: every pixel counts the same, whichever frame it is in."""

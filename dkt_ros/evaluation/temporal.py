@@ -114,6 +114,7 @@ class Motion:
         with np.errstate(invalid="ignore"):
             seen = before.valid.ravel()[target] & (np.abs(before.depth.ravel()[target] - z) <= VISIBLE * z)
         self.earlier, self.later = target[seen], np.flatnonzero(source)[seen]
+        self.true_change = after.depth.ravel()[self.later] - before.depth.ravel()[self.earlier]
 
 
 class _Way:
@@ -131,13 +132,17 @@ class _Way:
         """(nearest pixel there, depth there) of those chosen pixels that arrive, and (H W,) bool, which those are."""
         width, height = self._size
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            column, row, z = (ray * depth + offset for ray, offset in zip(self._rays, self._offset, strict=True))
+            column, row, z = (ray * depth for ray in self._rays)
+            for values, offset in zip((column, row, z), self._offset, strict=True):
+                values += offset
             inverse = 1 / z
             for values in (column, row):
                 values *= inverse
                 np.rint(values, out=values)
             arrives = chosen & (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        pixel = row[arrives].astype(np.int32) * np.int32(width) + column[arrives].astype(np.int32)
+        pixel = row[arrives].astype(np.int32)
+        pixel *= np.int32(width)
+        pixel += column[arrives].astype(np.int32)
         return pixel, z[arrives], arrives.ravel()
 
 
@@ -151,7 +156,7 @@ class Temporal:
     def __init__(self, starts: Collection[int] = ()) -> None:
         self._starts = frozenset(starts)
         self._previous: Float32 | None = None
-        self._frames = self._without_pose = self._reference = self._answered = 0
+        self._frames = self._pairs = self._without_pose = self._reference = self._answered = 0
         self._tae: list[_Mean] = [_Mean(), _Mean()]  # z-buffer, last write; pairs are meant, each a mean of pixels
         self._warped, self._across, self._inside = _Mean(), _Mean(), _Mean()
 
@@ -160,13 +165,14 @@ class Temporal:
 
         Args:
             predicted: (H, W) metres; not finite or not positive means no prediction; None: none at all.
-            motion: from the frame before to this one; None for the first one.
+            motion: from the frame before to this one; None for the first one, and after a gap.
         """
         index, previous = self._frames, self._previous
         self._frames += 1
         self._previous = predicted
         if motion is None:
             return
+        self._pairs += 1
         self._reference += int(motion.after.valid.sum())
         self._without_pose += not motion.known
         if predicted is None or previous is None:
@@ -178,8 +184,7 @@ class Temporal:
 
     def scores(self) -> TemporalScores:
         """Of all frames so far."""
-        pairs = max(self._frames - 1, 0)
-        counts = (self._reference, self._answered, pairs, self._without_pose, self._across.count)
+        counts = (self._reference, self._answered, self._pairs, self._without_pose, self._across.count)
         if self._reference == 0:
             return TemporalScores(*counts, flag="no successive frames with valid truth")
         if self._answered == 0:
@@ -201,11 +206,14 @@ class Temporal:
         g1, g2 = motion.before.depth, motion.after.depth
         both = motion.before.valid & motion.after.valid
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            change = (p2 * g1) / (p1 * g2)
-            both &= (p1 > 0) & (p2 > 0) & np.isfinite(change) & (change > 0)
-        self._answered += int(both.sum())
-        if both.any():
-            into.add(float(np.abs(np.log(change[both])).mean(dtype=np.float64)))
+            change = p2 * g1
+            change /= p1 * g2
+            both &= (p1 > 0) & (p2 > 0) & (change > 0) & (change < np.inf)
+        self._answered += int(np.count_nonzero(both))
+        change = change[both]
+        if change.size:
+            np.log(change, out=change)
+            into.add(float(np.abs(change, out=change).mean(dtype=np.float64)))
 
     def _reprojected(self, p1: Float32, p2: Float32, motion: Motion) -> None:
         directions = ((p1, p2, motion.forth, motion.after.valid), (p2, p1, motion.back, motion.before.valid))
@@ -214,14 +222,16 @@ class Temporal:
             mean.add(float(np.mean(values)))
 
     def _flicker(self, p1: Float32, p2: Float32, motion: Motion) -> None:
-        at1, at2 = motion.earlier, motion.later
-        g1, g2 = motion.before.depth.ravel()[at1], motion.after.depth.ravel()[at2]
-        before, after = p1.ravel()[at1], p2.ravel()[at2]
+        before, after = p1.ravel()[motion.earlier], p2.ravel()[motion.later]
+        true = motion.after.depth.ravel()[motion.later]
         with np.errstate(invalid="ignore"):
-            known = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after)
-            change = np.abs((after - before) - (g2 - g1)) / g2
+            known = (before > 0) & (after > 0) & (before < np.inf) & (after < np.inf)
+            after -= before
+            after -= motion.true_change
+            np.abs(after, out=after)
+            after /= true
         if known.any():
-            self._warped.add(float(change[known].mean(dtype=np.float64)))
+            self._warped.add(float(after[known].mean(dtype=np.float64)))
 
 
 class _Mean:
@@ -242,16 +252,24 @@ class _Mean:
 def _tae(source: Float32, target: Float32, way: _Way, compared: Mask) -> tuple[float, float] | None:
     """(with z-buffer, last write) mean relative error of one direction; None if no pixel can be compared."""
     with np.errstate(invalid="ignore"):
-        pixel, z, _ = way.move(source, np.isfinite(source) & (source > 0))
-        compared = compared & np.isfinite(target) & (target > 0)
+        pixel, z, _ = way.move(source, (source > 0) & (source < np.inf))
+        compared = compared & (target > 0) & (target < np.inf)
     last = np.zeros(target.size, np.float32)
     last[pixel] = z
-    nearest = np.full(target.size, np.inf, np.float32)
+    nearest = last.copy()
     np.minimum.at(nearest, pixel, z)
-    hit = compared.ravel() & (last > 0)
-    if not hit.any():
+    hit = np.flatnonzero(compared.ravel() & (last > 0))
+    if not hit.size:
         return None
-    there = target.ravel()[hit]
-    errors = (np.abs(there - moved[hit]) / there for moved in (nearest, last))
-    with_zbuffer, last_write = (float(error.mean(dtype=np.float64)) for error in errors)
-    return with_zbuffer, last_write
+    there, last_write = target.ravel()[hit], last[hit]
+    total = _relative(last_write, there)
+    # The two differ only where several points meet.
+    apart = np.flatnonzero(nearest[hit] != last_write)
+    change = _relative(nearest[hit[apart]], there[apart]) - _relative(last_write[apart], there[apart])
+    return (total + change) / len(hit), total / len(hit)
+
+
+def _relative(moved: Float32, there: Float32) -> float:
+    error = np.abs(there - moved)
+    error /= there
+    return float(error.sum(dtype=np.float64))

@@ -36,6 +36,7 @@ def score_whole_pictures(
     reference: Reference,
     limits: Range,
     starts: Mapping[str, Collection[int]] = MappingProxyType({}),
+    gaps: Collection[int] = (),
 ) -> dict[str, dict[str, Any]]:
     """method -> {"temporal": {"A", "C"}, "boundaries": {"depth_pro"}, "clouds": {"objects"}}, plain values.
 
@@ -46,11 +47,12 @@ def score_whole_pictures(
         alignments: by method, as protocol A fitted them.
         frames, reference: of the video; only the frames' intrinsics are read.
         starts: by method, numbers of the frames that begin a clip (``temporal.clip_starts``).
+        gaps: numbers of the frames before which some are missing: they succeed no other.
     """
     no_clouds = chamfer.unavailable()
     running = [_Running(answer, alignments.get(answer.method), starts.get(answer.method, ())) for answer in answers]
     with workers() as pool:
-        for truth in in_order(pool, _Truth, _looked_at(frames, reference, limits)):
+        for truth in in_order(pool, _Truth, _looked_at(frames, reference, limits, gaps)):
             each_of(pool, [partial(each.look, truth) for each in running])
             tasks = [task for each in running for task in each.tasks(truth, not no_clouds)]
             each_of(pool, tasks)
@@ -60,7 +62,9 @@ def score_whole_pictures(
 _Looked = tuple[int, temporal.Moment | None, temporal.Moment, Mask]
 
 
-def _looked_at(frames: Sequence[Frame], reference: Reference, limits: Range) -> Iterator[_Looked]:
+def _looked_at(
+    frames: Sequence[Frame], reference: Reference, limits: Range, gaps: Collection[int]
+) -> Iterator[_Looked]:
     """Read by one thread, in order: number of a frame, the moment before and its own, pixels of objects."""
     before: temporal.Moment | None = None
     for index in range(len(reference.depth)):
@@ -68,7 +72,7 @@ def _looked_at(frames: Sequence[Frame], reference: Reference, limits: Range) -> 
         valid = valid_truth(depth, limits)
         pose = None if reference.camera_to_world is None else reference.camera_to_world[index]
         now = temporal.Moment(depth, valid, pose, intrinsics)
-        yield index, before, now, valid & _objects(reference, index)
+        yield index, None if index in gaps else before, now, valid & _objects(reference, index)
         before = now
 
 

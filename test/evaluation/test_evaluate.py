@@ -1,7 +1,6 @@
 """One report out of recordings: which rows, which frames, which means."""
 
 import json
-import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -176,47 +175,25 @@ def test_what_cannot_be_scored_is_flagged_and_enters_no_mean() -> None:
     assert set(report["measures"]) == {"temporal", "boundaries", "clouds", "provenance"}
 
 
-def test_memory_does_not_grow_with_the_recording() -> None:
-    """Truth and frames are made when they are asked for; what evaluation holds must not depend on how many."""
+def test_frames_without_truth_are_in_no_number() -> None:
+    scene = recording(6)
+    truth = scene.reference.depth
+    whole = evaluate(scene, answers(scene, 1.1), LIMITS, published=True, groups=("raw",)).scores
+    bare = replace(scene, counts={"pictures without ground truth": 3})
+    truth[1::2] = np.nan
+    estimates = answers(recording(6), 1.1)
+    scored = evaluate(bare, estimates, LIMITS, published=True, groups=("raw",))
+    assert scored.scores[OURS]["C"]["all"]["rel"] == pytest.approx(whole[OURS]["C"]["all"]["rel"], rel=1e-6)
+    published = scored.scores[OURS]["published"]["all"]
+    assert not published["flag"] and published["relative_temporal_difference"] is None
+    assert "6 of 6 frames of 1 video (3 of the 6 have no ground truth" in Report([scored], LIMITS, "x", [], {}).table()
 
-    class Made:
-        def __init__(self, length: int, make) -> None:
-            self._length, self._make = length, make
-            self.shape = (length, *make(0).shape) if hasattr(make(0), "shape") else (length,)
 
-        def __len__(self) -> int:
-            return self._length
-
-        def __getitem__(self, index: int):
-            if not 0 <= index < self._length:
-                raise IndexError(index)
-            return self._make(index)
-
-    scene = recording(2)
-    truth = scene.reference
-
-    def peak(length: int) -> int:
-        def estimate(index: int) -> Estimate:
-            return replace(answers(scene)[0], frame=frame(index))
-
-        def frame(index: int):
-            return replace(scene.frames[0], stamp_ns=index)
-
-        reference = Reference(
-            "long",
-            Made(length, lambda _: truth.depth[0].copy()),
-            Made(length, lambda _: truth.transparent[0].copy()),
-            Made(length, lambda _: truth.sensor_depth[0].copy()),
-        )
-        long = Recording("long", Made(length, frame), reference, stamps_ns=range(length))
-        tracemalloc.start()
-        detailed(long, (estimate(index) for index in range(length)), groups=())
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return most
-
-    one_picture = truth.depth[0].nbytes
-    assert peak(36) - peak(4) < 4 * one_picture  # 32 more frames; some numbers and places of each are kept
+def test_frames_across_a_gap_do_not_succeed_each_other() -> None:
+    scene = recording(8)
+    estimates = answers(scene, 1.1)
+    scored = detailed(scene, [estimates[index] for index in (0, 1, 4, 5, 7)], groups=()).scores
+    assert scored[OURS]["temporal"]["C"]["pairs"] == 2
 
 
 def test_the_papers_scores_are_asked_for_and_name_their_protocol() -> None:
@@ -238,7 +215,7 @@ def test_the_papers_scores_are_asked_for_and_name_their_protocol() -> None:
 def test_a_video_that_the_papers_would_leave_out_is_named_and_enters_no_mean() -> None:
     scene = recording()
     good = evaluate(scene, answers(scene), LIMITS, published=True)
-    scene.reference.depth[1] = np.nan
+    scene.reference.depth[1] = 9.0  # beyond the range
     empty = evaluate(scene, answers(scene), LIMITS, published=True)
     report = Report([good, empty], LIMITS, "nano", [], {})
     assert f"Left out of the mean of {NETWORK}: frame 1 has no pixel to score." in report.more_tables()[-1]
