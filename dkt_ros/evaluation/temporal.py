@@ -254,10 +254,11 @@ def _tae(source: Float32, target: Float32, way: _Way, compared: Mask) -> tuple[f
     with np.errstate(invalid="ignore"):
         pixel, z, _ = way.move(source, (source > 0) & (source < np.inf))
         compared = compared & (target > 0) & (target < np.inf)
+    place = pixel.astype(np.intp)  # numpy would do it at each use
     last = np.zeros(target.size, np.float32)
-    last[pixel] = z
+    last[place] = z
     nearest = last.copy()
-    np.minimum.at(nearest, pixel, z)
+    np.minimum.at(nearest, place, z)
     hit = np.flatnonzero(compared.ravel() & (last > 0))
     if not hit.size:
         return None
