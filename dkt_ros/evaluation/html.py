@@ -92,7 +92,11 @@ def _words(report: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, An
         "comparison": html_words.comparison(report),
         "methods": [(html_words.title_of(name, report), number) for name, number in methods.items()],
         "scores": html_tables.score_table(report),
-        "tables": [*html_tables.depth_tables(report), *html_tables.other_tables(report)],
+        "tables": [
+            *html_tables.depth_tables(report),
+            html_tables.fit_table(report),
+            *html_tables.other_tables(report),
+        ],
         "videos": html_tables.video_table(report, list(methods)),
         "spread": html_curves.recordings_chart(report),
         "reliability": html_curves.reliability_charts(report.get("confidence", {})),

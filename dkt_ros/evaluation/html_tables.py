@@ -4,49 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR
+from dkt_ros.evaluation.html_numbers import NUMBERS, count, number
 from dkt_ros.evaluation.means import NETWORK, OURS
 
-#: name of a number -> title, factor, format. A name that is not here is shown as it is.
-NUMBERS: dict[str, tuple[str, float, str]] = {
-    "rel": ("REL %", 100, ".2f"),
-    "rmse_m": ("RMSE mm", 1000, ".1f"),
-    "rmse_cm": ("RMSE cm", 1, ".2f"),
-    "rmse_capped_m": ("RMSE, capped, mm", 1000, ".1f"),
-    "mae_m": ("MAE mm", 1000, ".1f"),
-    "median_abs_m": ("median |error| mm", 1000, ".1f"),
-    "bias_m": ("bias mm", 1000, "+.1f"),
-    "delta_1_05": ("δ 1.05 %", 100, ".1f"),
-    "delta_1_10": ("δ 1.10 %", 100, ".1f"),
-    "delta_1_25": ("δ 1.25 %", 100, ".1f"),
-    "coverage": ("covered %", 100, ".1f"),
-    "share": ("share of pixels %", 100, ".1f"),
-    "mean_deg": ("mean °", 1, ".2f"),
-    "median_deg": ("median °", 1, ".2f"),
-    "within_11_25": ("within 11.25° %", 100, ".1f"),
-    "within_22_5": ("within 22.5° %", 100, ".1f"),
-    "within_30": ("within 30° %", 100, ".1f"),
-    "tae": ("TAE %", 1, ".3f"),
-    "tae_last_write": ("TAE, no z-buffer, %", 1, ".3f"),
-    "warped_difference": ("warped difference %", 100, ".3f"),
-    "seam_across": ("jump between clips %", 100, ".3f"),
-    "seam_inside": ("jump inside clips %", 100, ".3f"),
-    "seam_ratio": ("seam ratio", 1, ".2f"),
-    "depth_pro_f1": ("F1", 1, ".3f"),
-    "depth_pro_precision": ("precision", 1, ".3f"),
-    "depth_pro_recall": ("recall", 1, ".3f"),
-    "chamfer_m": ("chamfer mm", 1000, ".2f"),
-    "accuracy_m": ("accuracy mm", 1000, ".2f"),
-    "completeness_m": ("completeness mm", 1000, ".2f"),
-    "f_score_5mm": ("F-score at 5 mm", 1, ".3f"),
-    "abs_rel": ("AbsRel %", 100, ".2f"),
-    "sq_rel_m": ("SqRel mm", 1000, ".2f"),
-    "delta_1": ("δ1 %", 100, ".2f"),
-    "delta_2": ("δ2 %", 100, ".2f"),
-    "delta_3": ("δ3 %", 100, ".2f"),
-}
 #: Not columns of their own: counted elsewhere, or the same in another unit.
 _LEFT_OUT = {"videos", "videos_asked", "pixels", "reference_pixels", "flag", "frame_mean", "rmse_cm", "pooled"}
 #: title, protocol, region, numbers: what one looks at first.
@@ -107,7 +71,7 @@ def score_table(report: Mapping[str, Any]) -> Table:
     for method in (name for name in _ordered(report) if name in titles):
         found = report["mean"][method]
         cells = [
-            _number(_leaf(found, protocol, region).get(name), *NUMBERS[name][1:])
+            number(_leaf(found, protocol, region).get(name), *NUMBERS[name][1:])
             for _, protocol, region, names in SCORES
             for name in names
         ]
@@ -143,6 +107,20 @@ def other_tables(report: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def fit_table(report: Mapping[str, Any]) -> Table:
+    """Protocol A's fit of every method: scale and shift over the recordings, and how many pixels entered."""
+    rows, notes = [], []
+    for name in _ordered(report):
+        fits = [video["scores"].get(name, {}).get("A", {}).get("alignment") or {} for video in report["videos"]]
+        known = [[fit[key] for fit in fits if fit.get(key) is not None] for key in ("scale", "shift")]
+        ends = [number(end(values) if values else None, 1, ".4g") for values in known for end in (min, median, max)]
+        rows.append(Row([in_words(name), *ends, count(sum(fit.get("pixels", 0) for fit in fits))], _kind(name)))
+        notes += [f"{name}: {fit['flag']}" for fit in fits if fit.get("flag")]
+    head = ("method", *("least", "median", "greatest") * 2, "pixels of the fits")
+    groups = (("", 1), ("scale", 3), ("shift, 1/m", 3), ("", 1))
+    return Table("The fits of protocol A over the recordings", head, rows, _joined(notes)[:20], groups=groups)
+
+
 def video_table(report: Mapping[str, Any], methods: Sequence[str]) -> Table:
     """A row for each recording, the worst of ours first: REL on transparent pixels (C), and the fit of A."""
     ranked = sorted(report["videos"], key=lambda video: -(error_of(video, OURS) or -1.0))
@@ -153,11 +131,11 @@ def video_table(report: Mapping[str, Any], methods: Sequence[str]) -> Table:
         ours = video["scores"].get(OURS, {})
         leaf, fit = _leaf(ours, "C", "transparent"), ours.get("A", {}).get("alignment") or {}
         glass = (leaf or _leaf(ours, "B", "transparent")).get("reference_pixels", 0)
-        cells = [video["name"], f"{video['answered']} of {video['frames']}", _count(glass)]
-        cells += [_number(error_of(video, name), 100, ".2f") for name in methods]
-        cells += [_number(leaf.get("coverage"), 100, ".1f"), _number(_leaf(ours, "C", "all").get("rel"), 100, ".2f")]
-        cells += [_number(fit.get("scale"), 1, ".4g"), _number(fit.get("shift"), 1, ".4g")]
-        rows.append(Row([*cells, _count(fit.get("pixels", 0))]))
+        cells = [video["name"], f"{video['answered']} of {video['frames']}", count(glass)]
+        cells += [number(error_of(video, name), 100, ".2f") for name in methods]
+        cells += [number(leaf.get("coverage"), 100, ".1f"), number(_leaf(ours, "C", "all").get("rel"), 100, ".2f")]
+        cells += [number(fit.get("scale"), 1, ".4g"), number(fit.get("shift"), 1, ".4g")]
+        rows.append(Row([*cells, count(fit.get("pixels", 0))]))
     notes = []
     if len(ranked) > MOST_ROWS:
         notes.append(f"the {MOST_ROWS} worst of {len(ranked)} recordings; report.json has them all")
@@ -170,9 +148,9 @@ def confidence_table(confidence: Mapping[str, Any]) -> Table:
     rows = []
     for group, found in confidence.items():
         if isinstance(found, Mapping) and found.get("pixels"):
-            shares = [_number(found[name], 100, ".1f") for name in ("right", "confidence", "ece")]
-            scores = [_number(found[name], 1, ".3f") for name in ("brier", "auroc")]
-            rows.append(Row([group, *shares, *scores, _count(found["pixels"])]))
+            shares = [number(found[name], 100, ".1f") for name in ("right", "confidence", "ece")]
+            scores = [number(found[name], 1, ".3f") for name in ("brier", "auroc")]
+            rows.append(Row([group, *shares, *scores, count(found["pixels"])]))
     return Table("By group of pixels", head, rows)
 
 
@@ -218,12 +196,14 @@ def _table(
     order = list(NUMBERS)
     names.sort(key=lambda name: (name == "coverage", order.index(name) if name in order else len(order)))
     titled = [NUMBERS.get(name, (name.replace("_", " "), 1, ".4g")) for name in names]
+    among = len({key[0] for key in leaves}) > 1  # a row that stands out stands among others
     rows, notes = [], []
     for key, leaf in leaves.items():
         method = key[0]
-        numbers = [_number(leaf.get(name), *how[1:]) for name, how in zip(names, titled, strict=True)]
-        counts = [_count(leaf.get("pixels", 0)), f"{leaf.get('videos', 1)} of {leaf.get('videos_asked', 1)}"]
-        rows.append(Row([in_words(method), *key[1:], *numbers, *counts], _kind(method)))
+        numbers = [number(leaf.get(name), *how[1:]) for name, how in zip(names, titled, strict=True)]
+        counts = [count(leaf.get("pixels", 0)), f"{leaf.get('videos', 1)} of {leaf.get('videos_asked', 1)}"]
+        kind = _kind(method) if among else ""
+        rows.append(Row([in_words(method), *(part.replace("_", " ") for part in key[1:]), *numbers, *counts], kind))
         if leaf.get("flag"):
             notes.append(f"{', '.join(key)}: {leaf['flag']}")
     columns = [*head, *(how[0] for how in titled), "pixels", "recordings"]
@@ -237,11 +217,3 @@ def _joined(notes: Sequence[str]) -> list[str]:
         row, _, flag = note.partition(": ")
         by_flag.setdefault(flag, []).append(row)
     return [f"{flag} ({'; '.join(rows)})" for flag, rows in by_flag.items()]
-
-
-def _number(value: float | None, factor: float, form: str) -> str:
-    return "–" if value is None else format(factor * value, form)
-
-
-def _count(pixels: int) -> str:
-    return f"{pixels:,}"

@@ -126,8 +126,9 @@ def engine_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(method, what decides its numbers) of ours and of the engines beside it."""
     rows = []
     for name, about in report.get("engines", {}).items():
-        said = [f"{key.replace('_', ' ')} {value}" for key, value in about.items() if value not in (None, "", [])]
-        rows.append((f"engine of {name}" if name == OURS else f"engine {name}", ", ".join(said)))
+        known = {key.replace("_", " "): str(value) for key, value in about.items() if value not in (None, "", [])}
+        said = "; ".join(f"{key}: {value.rstrip('.')}" for key, value in known.items() if key != "engine")
+        rows.append((f"engine of {name}" if name == OURS else f"engine {name}", f"{known.get('engine', '')}; {said}"))
     return rows
 
 

@@ -94,6 +94,9 @@ def test_it_says_in_two_sentences_how_good_ours_is(tmp_path: Path, outcome: Outc
     assert "9 of 9 frames of 1 recording" in text and "ground truth within 0.3 to 1.5 m" in text
     for name in mean:  # every row, however good
         assert f"{mean[name]['A']['all']['rel'] * 100:.2f}" in text
+    for name, scores in values["videos"][0]["scores"].items():
+        fit = scores["A"]["alignment"]
+        assert f"{fit['scale']:.4g}" in text and f"{fit['shift']:.4g}" in text and f"{fit['pixels']:,}" in text, name
     assert all(words in text for words in values["protocols"].values())
     assert "a note" in text and values["versions"]["numpy"] in text
 
