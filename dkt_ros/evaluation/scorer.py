@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.evaluation.alignment import RunningFit, aligned_depth, inverse, moments
+from dkt_ros.evaluation.frame_rows import FrameRows
 from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.evaluation.normal_tally import NormalTally
 from dkt_ros.evaluation.protocols import Answer, Range, Reference, valid_truth
-from dkt_ros.evaluation.tallies import DepthTally, counted
-from dkt_ros.evaluation.videos import Patched, Pictures, Spool
+from dkt_ros.evaluation.tallies import DepthTally
+from dkt_ros.evaluation.videos import Pictures, Spool
 from dkt_ros.evaluation.workers import each_of, in_order, workers
 from dkt_ros.frames import Float32
 
@@ -127,85 +128,10 @@ class Scorer:
         for index in range(len(self._bounds)):
             yield index, None if normals is None else normals[index]
 
-    def _frame(self, depths: Sequence[Pictures], counting: bool, read: tuple[int, NDArray[Any] | None]) -> _Frame:
+    def _frame(self, depths: Sequence[Pictures], counting: bool, read: tuple[int, NDArray[Any] | None]) -> FrameRows:
         index, normals = read
         order = self._order[index].astype(np.intp)
-        return _Frame(index, order, self._depth[index], self._bounds[index], normals, depths, counting)
-
-
-class _Base:
-    """Depth that several answers have in common, in one frame: rows, and what its cells count for."""
-
-    def __init__(self, frame: _Frame, pictures: Pictures, counting: bool) -> None:
-        self.depth = frame.row(pictures)
-        self.disparity = inverse(self.depth)
-        if counting:
-            cells = [slice(begin, end) for begin, end in pairwise(frame.bounds)]
-            self.counted = [counted(self.depth[cell], frame.truth[cell]) for cell in cells]
-            self.moments = [moments(self.disparity[cell], frame.truth[cell]) for cell in cells]
-
-
-class _Patch:
-    """Where the pixels of ``Patched`` are in the rows of one frame.
-
-    Attributes:
-        where: their places in the row. taken: which of the patch's values belong there; others are not scored.
-        untouched: the cells that none of them is in.
-    """
-
-    def __init__(self, frame: _Frame, places: NDArray[np.integer[Any]], size: int) -> None:
-        rank = np.full(size, -1, np.int32)
-        rank[frame.order] = np.arange(len(frame.order), dtype=np.int32)
-        found = rank[places]
-        self.taken = np.flatnonzero(found >= 0)
-        self.where = found[self.taken]
-        inside = np.histogram(self.where, np.append(frame.bounds, np.inf))[0]
-        self.untouched = [cell for cell, count in enumerate(inside[:-1]) if not count]
-
-
-class _Frame:
-    """One true picture's valid pixels as a row, sorted by cell, and what answers have in common there.
-
-    Args:
-        depths: of all answers, to be looked at once.
-        counting: False leaves out what the first pass alone needs.
-    """
-
-    def __init__(
-        self,
-        index: int,
-        order: NDArray[np.intp],
-        truth: Float32,
-        bounds: list[int],
-        normals: NDArray[Any] | None,
-        depths: Sequence[Pictures],
-        counting: bool,
-    ) -> None:
-        self.index, self.order, self.truth, self.bounds = index, order, truth, bounds
-        self.normals = None if normals is None else self._at(normals)
-        self._bases: dict[int, _Base] = {}
-        self._patches: dict[int, _Patch] = {}
-        for pictures in depths:
-            base = pictures.base if isinstance(pictures, Patched) else pictures
-            if id(base) not in self._bases:
-                self._bases[id(base)] = _Base(self, base, counting)
-            if isinstance(pictures, Patched) and id(pictures.places) not in self._patches:
-                size = int(np.prod(pictures.shape[1:]))
-                self._patches[id(pictures.places)] = _Patch(self, pictures.places[index], size)
-
-    def row(self, pictures: Pictures) -> NDArray[Any]:
-        """(n, ...) of these pixels."""
-        return self._at(np.asarray(pictures[self.index]))
-
-    def _at(self, picture: NDArray[Any]) -> NDArray[Any]:
-        return picture.reshape(-1, *picture.shape[2:])[self.order]
-
-    def parts(self, pictures: Pictures) -> tuple[_Base, _Patch | None, Float32 | None]:
-        """Of the depth of an answer: what it has in common with others, and its own values and where they are."""
-        if not isinstance(pictures, Patched):
-            return self._bases[id(pictures)], None, None
-        patch = self._patches[id(pictures.places)]
-        return self._bases[id(pictures.base)], patch, pictures.values[self.index][patch.taken]
+        return FrameRows(index, order, self._depth[index], self._bounds[index], normals, depths, counting)
 
 
 class _Running:
@@ -219,7 +145,7 @@ class _Running:
         self._fit = RunningFit()
         self._alignment = self._fit.result()
 
-    def measure(self, frame: _Frame) -> None:
+    def measure(self, frame: FrameRows) -> None:
         """First pass: metres as they are, and the fit."""
         depth, disparity = self.answer.depth, self.answer.disparity
         if disparity is not None:
@@ -227,7 +153,7 @@ class _Running:
         if depth is None:
             return
         base, patch, values = frame.parts(depth)
-        row, shared = base.depth, range(len(frame.bounds) - 1)
+        row, shared = base.depth, list(range(len(frame.bounds) - 1))
         if patch is not None:
             row, shared = row.copy(), patch.untouched
             row[patch.where] = values
@@ -243,7 +169,7 @@ class _Running:
         """Between the passes."""
         self._alignment = self._fit.result()
 
-    def align(self, frame: _Frame) -> None:
+    def align(self, frame: FrameRows) -> None:
         """Second pass: protocols A and B, and normals."""
         depth, disparity = self.answer.depth, self.answer.disparity
         if frame.normals is not None and self.answer.normals is not None:
