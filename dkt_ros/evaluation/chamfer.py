@@ -13,12 +13,17 @@ scipy finds the neighbours; it is imported here, at first use.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.evaluation.metrics import Mask
 from dkt_ros.frames import Float32, Intrinsics
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 ASKED_POINTS, MOST_POINTS = 2000, 20_000
 NEAR_M = 0.005
@@ -77,6 +82,11 @@ class Objects:
         self._intrinsics = intrinsics
         self.points = self.cloud(self.pixels, depth.ravel()[self.pixels])
 
+    @cached_property
+    def tree(self) -> cKDTree:
+        """Of the points, thinned."""
+        return _tree(self.points)
+
     def cloud(self, pixels: NDArray[np.intp], depth: Float32) -> Float32:
         """(n, 3) points of some pixels of this camera, metres.
 
@@ -116,7 +126,7 @@ class Chamfer:
         if not answered.any():
             return
         ours, theirs = objects.cloud(objects.pixels[answered], depth[answered]), objects.points
-        forth, back = _nearest(ours, theirs), _nearest(theirs, ours)
+        forth, back = _nearest(ours, objects.tree), _nearest(theirs, _tree(ours))
         precision, recall = (float((distance < NEAR_M).mean()) for distance in (forth, back))
         f_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         self._sum += (forth.mean() + back.mean(), forth.mean(), back.mean(), f_score)
@@ -133,14 +143,17 @@ class Chamfer:
         return ChamferScores(*counts, self._answered / self._reference, both, accuracy, completeness, f_score)
 
 
-def _nearest(points: Float32, others: Float32) -> NDArray[np.float64]:
-    """Distance of every point (n, 3), thinned, to the nearest of the others (m, 3)."""
+def _tree(points: Float32) -> cKDTree:
     from scipy.spatial import cKDTree
 
-    asked, among = (
-        xyz[:: -(-len(xyz) // most)].astype(np.float64) for xyz, most in ((points, ASKED_POINTS), (others, MOST_POINTS))
-    )
-    # Where a box is cut makes no difference to what is found; in its middle is faster, and without recursion on what
-    # is a surface and no volume.
-    distances, _ = cKDTree(among, balanced_tree=False, compact_nodes=False).query(asked)
-    return np.asarray(distances, np.float64)
+    # Where a box is cut makes no difference to what is found; in its middle is faster.
+    return cKDTree(_thinned(points, MOST_POINTS), balanced_tree=False, compact_nodes=False)
+
+
+def _nearest(points: Float32, others: cKDTree) -> NDArray[np.float64]:
+    """Distance of every point (n, 3), thinned, to the nearest of the others."""
+    return np.asarray(others.query(_thinned(points, ASKED_POINTS))[0], np.float64)
+
+
+def _thinned(points: Float32, most: int) -> NDArray[np.float64]:
+    return points[:: -(-len(points) // most)].astype(np.float64)

@@ -75,10 +75,12 @@ def counted(predicted: Float32, reference: Float32, far_m: float | None = None) 
 def _count(sums: NDArray[np.float64], p: Float32, g: Float32, far_m: float | None) -> NDArray[np.intp]:
     """Add a part of a cell to its sums; the bins of its errors."""
     with np.errstate(invalid="ignore"):
-        answered = (p > 0) & (p < np.inf)
-    if not answered.all():
-        p, g = p[answered], g[answered]
-    if p.max(initial=0) > _WIDE:
+        least, most = p.min(), p.max()  # NaN if any is, and then no comparison holds
+        if not (least > 0 and most < np.inf):
+            answered = (p > 0) & (p < np.inf)
+            p, g = p[answered], g[answered]
+            most = p.max(initial=0)
+    if most > _WIDE:
         p, g = p.astype(np.float64), g.astype(np.float64)
     error = p - g
     magnitude = np.abs(error)
@@ -88,14 +90,17 @@ def _count(sums: NDArray[np.float64], p: Float32, g: Float32, far_m: float | Non
         np.multiply(error, error, out=(square := np.empty_like(error)))
     sums[_PIXELS] += p.size
     sums[_REL] += (magnitude / g).sum(dtype=np.float64)
-    sums[_SQUARE] += square.sum(dtype=np.float64)
+    squares = square.sum(dtype=np.float64)
+    sums[_SQUARE] += squares
     sums[_ABS] += magnitude.sum(dtype=np.float64)
     sums[_ERROR] += error.sum(dtype=np.float64)
     if far_m is not None:
-        np.minimum(p, p.dtype.type(far_m), out=error)
-        error -= g
-        error *= error
-        sums[_CAPPED] += error.sum(dtype=np.float64)
+        if most > np.float32(far_m):
+            np.minimum(p, p.dtype.type(far_m), out=error)
+            error -= g
+            error *= error
+            squares = error.sum(dtype=np.float64)
+        sums[_CAPPED] += squares
     for column, limit in zip(_WITHIN, _DELTAS, strict=True):
         sums[column] += np.count_nonzero(ratio < limit)
     bins = magnitude.astype(np.float32, copy=False).view(np.int32)
