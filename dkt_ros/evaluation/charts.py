@@ -96,7 +96,7 @@ def shares_chart(words: str, values: Sequence[tuple[str, int, Sequence[float]]],
         for _, method, numbers in reversed(values):
             if len(numbers):
                 x = 100 * np.quantile(np.asarray(numbers, float), np.linspace(0, 1, min(len(numbers), _POINTS)))
-                y = 100 * np.arange(1, len(x) + 1) / len(x)
+                x, y = np.append(x[0], x), 100 * np.arange(len(x) + 1) / len(x)
                 colour, dashes = METHOD_COLOURS[method], DASHES[method]
                 axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.5, drawstyle="steps-post")
         axes.set_xlim(left=0)
@@ -162,6 +162,7 @@ def _chart(words: str, width: float, height: float) -> Iterator[tuple[Axes, list
         FigureCanvasSVG(figure)
         figure.subplots_adjust(left=0.62 / width, right=1 - 0.12 / width, bottom=0.55 / height, top=1 - 0.12 / height)
         axes = figure.add_subplot()
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("e-0", "e-"))
         yield axes, result
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})

@@ -116,6 +116,8 @@ def timing_rows(timing: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("age of the answers: median, 95th percentile, greatest", f"{words} ms"))
     if timing.get("waiting"):
         rows.append(("frames that waited for a clip to fill when the recording ended", f"{timing['waiting']:,}"))
+    if timing.get("incomplete_clips"):
+        rows.append(("clips that went before they were full", f"{timing['incomplete_clips']:,}"))
     if "drops" in timing:
         dropped = [f"{reason}: {count:,}" for reason, count in timing["drops"].items() if count]
         rows.append(("frames dropped", "; ".join(dropped) or "none"))

@@ -30,6 +30,7 @@ THROUGH_NODE = {
     "age_max_s": 0.9,
     "drops": {"the clip was late": 2, "no sensor depth": 0},
     "waiting": 3,
+    "incomplete_clips": 4,
     "age_s": [0.3 + 0.01 * (i % 7) for i in range(58)],
     "age_frame": list(range(58)),
 }

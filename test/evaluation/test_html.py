@@ -158,7 +158,7 @@ def test_latency_and_drops_are_shown_where_they_were_measured(
 ) -> None:
     text = Read(written(tmp_path, values, outcome.galleries, pages.THROUGH_NODE)).text
     assert "310, 520, 900 ms" in text and "the clip was late: 2" in text and "no sensor depth: 0" not in text
-    assert "Age of the answer when it came, ms" in text
+    assert "clips that went before they were full 4" in text and "Age of the answer when it came, ms" in text
     text = Read(written(tmp_path, values, outcome.galleries, {"path_seconds_per_frame": 0.05})).text
     assert "50.0 ms a frame (20.0 frames/s)" in text and "frames dropped" not in text
     assert "Time and drops" not in Read(written(tmp_path, values, outcome.galleries)).text
