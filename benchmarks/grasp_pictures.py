@@ -30,6 +30,7 @@ def examples(trials: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
     found = []
     for group in GROUP_ORDER:
         own = [t for t in trials if t["source"] == source and t["group"] == group and "pose" in t]
+        own = [t for t in own if t["reason"] != "blocked"]
         for held in (True, False):
             found += [trial for trial in own if trial["held"] == held][:1]
     return found
@@ -52,7 +53,7 @@ def draw(trials: list[dict[str, Any]], folder: Path, path: Path) -> None:
 
 
 def row(trial: dict[str, Any], file: Path) -> list[Picture]:
-    """Four pictures (HEIGHT, WIDTH, 3) uint8 of one trial."""
+    """Four pictures (HEIGHT, WIDTH, 3) uint8 of one trial that was not blocked."""
     os.environ.setdefault("MUJOCO_GL", "egl")
     import mujoco
 
@@ -69,7 +70,7 @@ def row(trial: dict[str, Any], file: Path) -> list[Picture]:
             f"MuJoCo cannot draw here ({error}): install libegl1, or libosmesa6 and MUJOCO_GL=osmesa"
         ) from None
     eye = mujoco.MjvCamera()
-    eye.lookat[:], eye.distance, eye.elevation = [*pose[:2, 3], 0.1], 0.65, -20
+    eye.lookat[:], eye.distance, eye.elevation = [*pose[:2, 3], 0.12], 0.7, -30
     away = pose[:2, 3] - sequence.camera_to_world[index][:2, 3]
     eye.azimuth = float(np.degrees(np.arctan2(away[1], away[0]))) + 35
     shots: list[Picture] = []
@@ -81,8 +82,7 @@ def row(trial: dict[str, Any], file: Path) -> list[Picture]:
     outcome = arena.execute(trial["object"], pose, trial["width"], watch)
     renderer.close()
     words = f"{trial['family']}, {trial['material']}: {outcome.reason}"
-    blank = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    return [_titled(_planned(sequence, index, trial), words), *shots, *[blank] * (3 - len(shots))]
+    return [_titled(_planned(sequence, index, trial), words), *shots]
 
 
 def _planned(sequence: Any, index: int, trial: dict[str, Any]) -> Picture:
@@ -108,6 +108,6 @@ def _planned(sequence: Any, index: int, trial: dict[str, Any]) -> Picture:
 
 
 def _titled(picture: Picture, text: str) -> Picture:
-    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.48, colour, thick, cv2.LINE_AA)
+    picture[:22] = 30
+    cv2.putText(picture, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.48, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

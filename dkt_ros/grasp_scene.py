@@ -27,6 +27,8 @@ TABLE_SHARE = 0.05
 LOWEST_M, HIGHEST_M = 0.015, 0.45
 #: Neighbours in the grid are one surface if they are nearer than this, metres, or than so many typical spacings.
 LINK_M, LINK_SPACINGS = 0.012, 4.0
+#: A ramp along the line of sight that is so steep on both sides, spacings and metres per point, may be a veil.
+VEIL_SPACINGS, VEIL_M = 2.0, 0.005
 #: An object has this many points at least and is no wider than this, metres.
 MIN_POINTS, WIDEST_M = 30, 0.5
 #: So many objects, the largest in the picture, and so many points of each are looked at.
@@ -72,7 +74,7 @@ class NoTable(ValueError):
     """No support plane can be seen; the text says what is missing and the remedy."""
 
 
-def look(points: Float32, normals: Float32, up: Float64, viewpoint: Float64, reach: float) -> Scene:
+def look(points: Float32, normals: Float32, up: Float64, viewpoint: Float64, reach: float, veils: bool = True) -> Scene:
     """Find table and things.
 
     Args:
@@ -81,6 +83,9 @@ def look(points: Float32, normals: Float32, up: Float64, viewpoint: Float64, rea
             down.
         viewpoint: (3,) where the camera is.
         reach: farther points, metres from the viewpoint, are ignored.
+        veils: False leaves out every steep ramp along the line of sight. Depth that is smooth across a step, filled or
+            predicted, hangs such veils between a thing and what is behind it; they join neighbours and stand in the
+            way of fingers. A wall seen from above is such a ramp too, so only those who find nothing else do without.
 
     Raises:
         NoTable: too few points, or no plane that holds enough of them.
@@ -96,6 +101,8 @@ def look(points: Float32, normals: Float32, up: Float64, viewpoint: Float64, rea
     turned = _moved(to_table, points)
     facing = normals @ to_table[:3, :3].T.astype(np.float32)
     step = _angular_step(points, distance, known)
+    if not veils:
+        known &= ~_ramps(distance, step)
     link = np.maximum(LINK_M, LINK_SPACINGS * step * np.where(known, distance, 0)).astype(np.float32)
     across, down = _links(turned, known, link)
     tolerance = np.maximum(TABLE_TOLERANCE * distance, TABLE_TOLERANCE_M)
@@ -177,6 +184,19 @@ def _angular_step(points: Float32, distance: Float32, known: Bool) -> float:
     both = known[:, 1:] & known[:, :-1]
     gap = np.linalg.norm(points[:, 1:][both] - points[:, :-1][both], axis=1) / distance[:, 1:][both]
     return float(np.median(gap)) if gap.size else 0.01
+
+
+def _ramps(distance: Float32, step: float) -> Bool:
+    """(H, W) bool: points between a nearer and a farther neighbour, both far off. At a true silhouette one is near."""
+    limit = np.maximum(VEIL_SPACINGS * step * distance, VEIL_M)
+    ramps = np.zeros(distance.shape, bool)
+    for inner, before, after in (
+        (np.s_[1:-1], distance[1:-1] - distance[:-2], distance[2:] - distance[1:-1]),
+        (np.s_[:, 1:-1], distance[:, 1:-1] - distance[:, :-2], distance[:, 2:] - distance[:, 1:-1]),
+    ):
+        with np.errstate(invalid="ignore"):
+            ramps[inner] |= (np.minimum(np.abs(before), np.abs(after)) > limit[inner]) & (before * after > 0)
+    return ramps
 
 
 def _links(points: Float32, known: Bool, link: Float32) -> tuple[Bool, Bool]:

@@ -26,6 +26,9 @@ LEAST_CLEARANCE_M = 0.003
 #: Of each thing so many grasps, the best before, are tried against so many points this near to it (metres, along axes).
 JUDGED, MAX_OBSTACLES, NEAR_M = 60, 2500, 0.22
 
+#: A grasp of the second look counts where the first found none so near to it, metres.
+ELSEWHERE_M = 0.05
+
 __all__ = ["GraspSettings", "Grasps", "Gripper", "NoTable", "propose"]
 
 
@@ -135,28 +138,49 @@ def propose(points: Float32, normals: Float32, settings: GraspSettings | None = 
         raise NoTable(f"points {points.shape}: there are none")
     up = np.asarray(chosen.up, np.float64)
     up /= max(float(np.linalg.norm(up)), 1e-9)
-    scene = look(points, normals, up, np.asarray(chosen.viewpoint, np.float64), chosen.max_distance)
-    jaw, cone = chosen.gripper, float(np.arctan(chosen.friction))
-    poses, widths, scores, things = [], [], [], []
+    viewpoint = np.asarray(chosen.viewpoint, np.float64)
+    first = _judged(look(points, normals, up, viewpoint, chosen.max_distance), chosen)
+    second = _judged(look(points, normals, up, viewpoint, chosen.max_distance, veils=False), chosen)
+    return _best(first, _elsewhere(second, first), chosen)
+
+
+def _judged(scene: Scene, settings: GraspSettings) -> Grasps:
+    """Every grasp of a scene that is good enough and free, in the cloud's frame, in the order of the things."""
+    jaw, cone = settings.gripper, float(np.arctan(settings.friction))
     widest = jaw.max_width - 2 * LEAST_CLEARANCE_M
-    for index, (thing, body) in enumerate(bodies(scene.things, scene.camera)):
-        found = candidates(thing, body, scene.camera, jaw.min_width, widest, cone)
-        pose, opening = _poses(found), np.minimum(found.width + 2 * chosen.clearance, jaw.max_width)
-        score = found.quality * _preference(found, thing, jaw)
-        score[_lowest(pose, opening, jaw) < chosen.table_clearance] = 0
-        best = np.argsort(-score, kind="stable")[:JUDGED]
-        best = best[score[best] >= chosen.min_score]
-        best = best[_free(pose[best], opening[best], _obstacles(scene, thing, body), jaw)]
-        poses.append(pose[best])
-        widths.append(opening[best])
-        scores.append(score[best])
-        things.append(np.full(len(best), index, np.int64))
-    if not poses:
-        return Grasps.none()
-    pose, width, score = np.concatenate(poses), np.concatenate(widths), np.concatenate(scores)
-    best = _apart(pose, score, chosen)
+    found = [Grasps.none()]
     back = np.linalg.inv(scene.to_table)
-    return Grasps(back @ pose[best], width[best], score[best], np.concatenate(things)[best])
+    for index, (thing, body) in enumerate(bodies(scene.things, scene.camera)):
+        closings = candidates(thing, body, scene.camera, jaw.min_width, widest, cone)
+        pose, opening = _poses(closings), np.minimum(closings.width + 2 * settings.clearance, jaw.max_width)
+        score = closings.quality * _preference(closings, thing, jaw)
+        score[_lowest(pose, opening, jaw) < settings.table_clearance] = 0
+        best = np.argsort(-score, kind="stable")[:JUDGED]
+        best = best[score[best] >= settings.min_score]
+        best = best[_free(pose[best], opening[best], _obstacles(scene, thing, body), jaw)]
+        found.append(Grasps(back @ pose[best], opening[best], score[best], np.full(len(best), index, np.int64)))
+    return _joined(found)
+
+
+def _joined(parts: list[Grasps]) -> Grasps:
+    pose, width, score, thing = (
+        np.concatenate([getattr(each, name) for each in parts]) for name in ("pose", "width", "score", "thing")
+    )
+    return Grasps(pose, width, score, thing)
+
+
+def _elsewhere(second: Grasps, first: Grasps) -> Grasps:
+    """Those of ``second`` that are near none of ``first``; their things are numbered on."""
+    apart = np.linalg.norm(second.pose[:, None, :3, 3] - first.pose[None, :, :3, 3], axis=2)
+    far = (apart > ELSEWHERE_M).all(1)
+    after = int(first.thing.max()) + 1 if len(first) else 0
+    return Grasps(second.pose[far], second.width[far], second.score[far], second.thing[far] + after)
+
+
+def _best(first: Grasps, second: Grasps, settings: GraspSettings) -> Grasps:
+    every = _joined([first, second])
+    best = _apart(every.pose, every.score, settings)
+    return Grasps(every.pose[best], every.width[best], every.score[best], every.thing[best])
 
 
 def _poses(found: Candidates) -> Float64:

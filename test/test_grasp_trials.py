@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
+from benchmarks.grasp_attempts import narrowest, owners
 from benchmarks.grasp_hulls import inertia_of, pieces, volume_of
 from benchmarks.grasp_scenes import Body, Part
 from benchmarks.grasp_table import interval, markdown, paired, summary
-from benchmarks.grasp_trials import narrowest, owners
 from dkt_ros.frames import Intrinsics
 
 RADIUS, HEIGHT, WALL = 0.03, 0.12, 0.003
