@@ -111,6 +111,7 @@ class Exchange:
     Attributes:
         node: full name of the node that answers.
         diagnostics: topic of its diagnostics.
+        listened: full names of the topics that are recorded.
         start_ns: when the replay began.
         pictures: how many were published.
         sent: stamp of each picture -> when it was first published.
@@ -119,6 +120,7 @@ class Exchange:
 
     node: str
     diagnostics: str = f"/{DIAGNOSTICS}"
+    listened: Collection[str] = ()
     start_ns: int = 0
     pictures: int = 0
     sent: dict[int, int] = field(default_factory=dict)
@@ -132,14 +134,14 @@ class Exchange:
         Whole means: of the topics that are listened to, the disparity and, all or none, those in ``METRIC``. Where
         one is missing, the wire has lost it.
         """
-        arrivals = {name: self.received.arrivals(f"{self.node}/{name}") for name in (DISPARITY, *METRIC)}
-        disparity = arrivals.pop(DISPARITY)
-        metric = [times for times in arrivals.values() if times]
+        times = {name: self.received.arrivals(f"{self.node}/{name}") for name in (DISPARITY, *METRIC)}
+        listened = [name for name in times if f"{self.node}/{name}" in self.listened]
+        always, metric = set(listened) & {DISPARITY}, set(listened) & set(METRIC)
         found: dict[int, int] = {}
-        for stamp in disparity or (metric[0] if metric else {}):
-            came = [times[stamp] for times in metric if stamp in times]
-            if stamp in self.sent and len(came) in (0, len(metric)):
-                found[stamp] = min([*came, *([disparity[stamp]] if disparity else [])])
+        for stamp in (stamp for name in listened[:1] for stamp in times[name] if stamp in self.sent):
+            came = {name for name in listened if stamp in times[name]}
+            if came in (always, always | metric):
+                found[stamp] = min(times[name][stamp] for name in came)
         return found
 
     def told(self) -> dict[str, str]:

@@ -121,7 +121,8 @@ def together(timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
         waiting=sum(timing["waiting"] for timing in timings),
         incomplete_clips=sum(timing["incomplete_clips"] for timing in timings),
     )
-    return {**asdict(whole), "age_s": ages, "age_frame": numbers}
+    window = {name: timings[0][name] for name in ("clip_length", "overlap")}  # one configuration for all
+    return {**asdict(whole), "age_s": ages, "age_frame": numbers, **window}
 
 
 def in_words(timing: dict[str, Any]) -> str:

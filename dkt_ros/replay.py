@@ -21,8 +21,6 @@ MATCHING_S = 1.0
 DEPTH = 100
 #: So many are taken, at most, between two that are late to be published.
 TAKEN = 20
-#: What the node has published before it said that nothing waits is here after so long.
-LAST_S = 0.3
 
 
 class Replayer:
@@ -56,10 +54,13 @@ class Replayer:
         self._publishers = {
             topic: self._node.create_publisher(message_class(kind), topic, reliable) for topic, kind in inputs.items()
         }
-        self._outputs = list(outputs)
-        for topic, kind in outputs.items():
-            keep = partial(self._keep, topic, kind)
-            self._node.create_subscription(message_class(kind), topic, keep, reliable, raw=True)
+        exchange.listened = tuple(outputs)
+        self._subscriptions = {
+            topic: self._node.create_subscription(
+                message_class(kind), topic, partial(self._keep, topic, kind), reliable, raw=True
+            )
+            for topic, kind in outputs.items()
+        }
 
     def __enter__(self) -> Replayer:
         return self
@@ -113,20 +114,27 @@ class Replayer:
                 progress()
 
     def drain(self, quiet_s: float, longest_s: float) -> None:
-        """Go on recording until the node says that no picture waits any more.
+        """Go on recording until the node says that no picture waits any more, and all it has published is here.
 
-        Where some can never go (they are too few for a clip and no max_age sends them), or never came to the node, that
-        is when nothing but diagnostics has come for ``quiet_s``; a clip in work gets ``longest_s``.
+        Where some can never go (they are too few for a clip and no max_age sends them), something was lost, or other
+        nodes are listened to, that is when nothing but diagnostics has come for ``quiet_s``; a clip in work gets
+        ``longest_s``.
+
+        Args:
+            quiet_s: above the 3 s after which Fast DDS looks whether something has to be sent again.
+            longest_s: see above.
         """
         quiet_since, seen = time.monotonic(), self._others()
+        own = (f"{self.exchange.node}/", self.exchange.diagnostics)
+        alone = all(topic.startswith(own) for topic in self._subscriptions)
         while True:
             self._spin(0.1)
             told = self.exchange.told()
             waiting, received = int(told.get("waiting", 0)), int(told.get("images received", 0))
             news = self.exchange.told_at_ns() * 1e-9 > quiet_since
-            done = news and not waiting and received >= self.exchange.pictures
-            if done:
-                self._spin(LAST_S)
+            # What DDS has to send again may come seconds later.
+            here = len(self.exchange.answers()) >= int(told.get("estimates published", 0))
+            done = alone and news and here and not waiting and received >= self.exchange.pictures
             if self._others() != seen:
                 quiet_since, seen = time.monotonic(), self._others()
                 continue
@@ -139,13 +147,18 @@ class Replayer:
         return len(self.exchange.received) - self.exchange.received.count(self.exchange.diagnostics)
 
     def _connected(self) -> bool:
+        """As far as we know; whether the node knows of our subscriptions it says itself."""
         heard = all(publisher.get_subscription_count() for publisher in self._publishers.values())
-        return heard and all(self._node.count_publishers(topic) for topic in self._outputs)
+        return heard and all(self._publisher_count(topic) for topic in self._subscriptions)
+
+    def _publisher_count(self, topic: str) -> int:
+        count = getattr(self._subscriptions[topic], "get_publisher_count", None)  # Humble has only those of the graph
+        return int(self._node.count_publishers(topic) if count is None else count())
 
     def _is_warm(self, told: dict[str, str]) -> bool:
         """Whether the node works, knows that we read (else it would not publish), and has run its model once."""
         prefix = f"{self.exchange.node}/"
-        own = [topic.removeprefix(prefix) for topic in self._outputs if topic.startswith(prefix)]
+        own = [topic.removeprefix(prefix) for topic in self._subscriptions if topic.startswith(prefix)]
         read = all(int(told.get(f"readers/{name}", 0)) for name in own)
         return told.get("state") == "active" and told.get("why no output") != "the model warms up" and read
 

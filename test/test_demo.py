@@ -38,7 +38,6 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_whole_demo(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "NODE_PROGRAM", (sys.executable, "-m", "test.scripted_node"))
-    monkeypatch.setattr(node_replay, "QUIET_S", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_of_another_shell")
     monkeypatch.delenv("ROS_DISTRO", raising=False)

@@ -117,7 +117,7 @@ class ThroughNode:
     def __init__(self, arguments: Namespace, parameters: Sequence[str] = ()) -> None:
         self._arguments, self._parameters = arguments, parameters
         self._timings: list[dict[str, Any]] = []
-        self.starts: Collection[int] = ()  # which clips the node made it does not say
+        self.starts: Collection[int] = ()
 
     @property
     def timing(self) -> dict[str, Any]:
@@ -138,6 +138,15 @@ class ThroughNode:
         with tempfile.TemporaryDirectory(prefix="dkt_eval_") as logs:
             estimates, timing = run(recording, self._arguments, Path(logs), self._parameters)
             self._timings.append(timing)
+            self.starts = _starts(recording, timing)
             for estimate in estimates:
                 progress(1)
                 yield estimate
+
+
+def _starts(recording: Recording, timing: dict[str, Any]) -> Collection[int]:
+    """Where clips begin is known where the node has seen those of the path in this process."""
+    from dkt_ros.node_timing import same_clips
+
+    length, overlap = timing["clip_length"], timing["overlap"]
+    return clip_starts(len(recording.stamps()), length, overlap) if same_clips(timing) else ()

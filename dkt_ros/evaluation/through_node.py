@@ -43,8 +43,9 @@ PIXEL_BYTES, HEADER_BYTES = 4 + 4 + 12 + 1 + 4, 12
 KEPT = 100
 #: The node drops pictures that have no camera.
 NO_CAMERA = "the node needs camera_info, and there is none; evaluate it without --through node"
-#: The node joins windows as a stream needs it, see ``node_settings``.
-STREAM_MODE, STREAM_ENGINES = "streaming", ("dkt", "dvd")
+#: Engines for which the node has a mode and a profile of its own (``node_settings``); the former is ours unless chosen,
+#: the latter is not.
+STREAM_ENGINES, STREAM_MODE, PROFILE = ("dkt", "dvd"), "streaming", "reference"
 
 
 def run(
@@ -62,7 +63,8 @@ def run(
 
     Returns:
         The estimates in the order in which they came, read one by one from a temporary file, without a ``fit``; and the
-        numbers of ``node_timing.Timing``, with "age_s" and "age_frame": the age of each answered frame, and its number.
+        numbers of ``node_timing.Timing``, with "age_s" and "age_frame": the age of each answered frame, and its number;
+        and "clip_length" and "overlap" of the node's clips.
 
     Raises:
         NodeError: an option that the node has not, ROS 2 is missing, the node did not start or died, or no answer.
@@ -95,7 +97,7 @@ def run(
 
 
 def node_parameters(arguments: Namespace) -> list[str]:
-    """The options of a command as NAME:=VALUE of the node.
+    """The options of a command as NAME:=VALUE of the node; what is left to the engine is what the path takes here.
 
     Raises:
         NodeError: an option that the node has no parameter for.
@@ -105,6 +107,8 @@ def node_parameters(arguments: Namespace) -> list[str]:
         remedy = "leave --mode out" + (f", or give --mode {STREAM_MODE}, which is what it does" if streams else "")
         raise NodeError(f"--mode {arguments.mode}: the node follows a camera clip by clip; {remedy}")
     given = {each.name: getattr(arguments, each.name) for each in fields(EngineOptions) if each.name != "mode"}
+    if streams:
+        given["profile"] = arguments.profile or PROFILE
     if given["weights"]:
         given["weights"] = pathsep.join(str(Path(path).absolute()) for path in given["weights"])
     given |= {"engine": arguments.engine, "clip_length": arguments.clip_length, "overlap": arguments.overlap}
@@ -185,4 +189,5 @@ def _timing(exchange: Exchange, recording: Recording) -> dict[str, Any]:
     numbers = {stamp: number for number, stamp in enumerate(recording.stamps())}
     ages = sorted((numbers[stamp], age) for stamp, age in ages_of(exchange).items() if stamp in numbers)
     found = {"age_s": [age for _, age in ages], "age_frame": [number for number, _ in ages]}
-    return {**asdict(timing_of(exchange)), **found}
+    window = {name: int(exchange.told()[name.replace("_", " ")]) for name in ("clip_length", "overlap")}
+    return {**asdict(timing_of(exchange)), **found, **window}

@@ -8,9 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +18,6 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not here: pip install -e '.[ros]', or source a ROS 2 install")
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from sensor_msgs.msg import CameraInfo, Image
-
 from dkt_ros import node_replay
 from dkt_ros.commands.run import add_engine_arguments, make_perception
 from dkt_ros.evaluation import through_node
@@ -32,14 +26,14 @@ from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.protocols import Reference
 from dkt_ros.evaluation.through_node import node_parameters
 from dkt_ros.frames import Estimate
-from dkt_ros.messages import make_camera_info, make_image
 from dkt_ros.node_parameters import BY_NAME
 from dkt_ros.node_processes import set_environment
 from dkt_ros.node_replay import NodeError
-from dkt_ros.node_timing import in_words, same_clips, together
+from dkt_ros.node_timing import same_clips
 from dkt_ros.perception import Perception
 
 from .. import rendered, scenes
+from .foreign_robot import robot
 
 REPOSITORY = Path(__file__).parents[2]
 #: Every clip full and none too late, however busy the machine is: the clips of the path in this process.
@@ -76,52 +70,6 @@ def same(came: list[Estimate], expected: list[Estimate]) -> None:
             assert np.array_equal(getattr(ours, name), getattr(theirs, name), equal_nan=True), name
 
 
-@contextmanager
-def robot() -> Iterator[SimpleNamespace]:
-    """A robot on the very same ROS domain: its camera publishes other pictures under the relative names of our inputs,
-    and its own /dkt_perception says that it is unconfigured. ``heard``: what it was told on the topics of both."""
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
-    node = rclpy.create_node("dkt_perception", context=context)
-    heard: list[str] = []
-    size = scenes.WIDTH // 2, scenes.HEIGHT // 2
-    picture = np.zeros((*size[::-1], 3), np.uint8)
-    told = DiagnosticStatus(
-        name="dkt_perception: perception",
-        hardware_id="/dkt_perception",
-        values=[KeyValue(key="state", value="unconfigured")],
-    )
-    outputs = {
-        "/image": make_image(picture, "rgb8", 5, "camera"),
-        "/camera_info": make_camera_info(scenes.INTRINSICS.resized(*size), 5, "camera"),
-        "/dkt_perception/depth/image": make_image(np.ones(size[::-1], np.float32), "32FC1", 5, "camera"),
-        "/diagnostics": DiagnosticArray(status=[told]),
-    }
-    publishers = {topic: node.create_publisher(type(message), topic, 5) for topic, message in outputs.items()}
-    for topic, kind in {"/image": Image, "/camera_info": CameraInfo, "/dkt_perception/depth/image": Image}.items():
-        node.create_subscription(kind, topic, lambda message, topic=topic: heard.append(topic), 5)
-    done = threading.Event()
-
-    def work() -> None:
-        executor = rclpy.executors.SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        while not done.is_set():
-            for topic, publisher in publishers.items():
-                publisher.publish(outputs[topic])
-            end = [executor.spin_once(timeout_sec=0.02) for _ in range(8)]
-            del end
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield SimpleNamespace(heard=heard, node=node)
-    finally:
-        done.set()
-        thread.join()
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
-
-
 def test_a_bag_through_the_node_gives_the_depth_of_the_path_in_this_process(tmp_path: Path) -> None:
     """... bit for bit, the bundled engine and JPEG included."""
     from dkt_ros.evaluation.recordings import load_recording
@@ -135,14 +83,13 @@ def test_a_bag_through_the_node_gives_the_depth_of_the_path_in_this_process(tmp_
     assert (timing["sent"], timing["answered"], timing["waiting"]) == (9, 9, 0) and same_clips(timing)
     assert timing["age_frame"] == list(range(9)) and all(0 < age < 600 for age in timing["age_s"])
     assert timing["age_median_s"] <= timing["age_p95_s"] <= timing["age_max_s"] == max(timing["age_s"])
-    assert json.loads(json.dumps(timing)) == timing
+    assert json.loads(json.dumps(timing)) == timing and (timing["clip_length"], timing["overlap"]) == (5, 1)
     assert timing["rate_in_hz"] < 10.5, "at 1x, not as fast as it goes"
 
 
 def test_frames_go_out_with_their_values_and_no_robot_is_heard_or_disturbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_replay, "QUIET_S", 1.5)
     monkeypatch.setattr(through_node, "NODE_PROGRAM", (sys.executable, "-m", "test.scripted_node"))
     monkeypatch.setattr(through_node, "set_environment", lambda logs: None)  # the robot is on the domain of this test
     recording = recorded(15)
@@ -240,23 +187,6 @@ def test_nothing_reaches_beyond_this_host(tmp_path: Path, monkeypatch: pytest.Mo
     assert not {"ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER"} & set(os.environ)
 
 
-def test_several_replays_count_as_one() -> None:
-    numbers = {"rate_in_hz": 10.0, "age_median_s": 0.0, "age_p95_s": 0.0, "age_max_s": 0.0, "waiting": 1}
-    first = numbers | {"sent": 21, "answered": 4, "rate_out_hz": 2.0, "drops": {"overload": 16}, "incomplete_clips": 0}
-    second = numbers | {"sent": 1, "answered": 1, "rate_in_hz": 0.0, "rate_out_hz": 0.5, "drops": {}}
-    first |= {"age_s": [0.1, 0.2, 0.3, 0.4], "age_frame": [0, 2, 4, 6]}
-    second |= {"age_s": [2.0], "age_frame": [0], "incomplete_clips": 1, "waiting": 0}
-    whole = together([first, second])
-    assert whole == {
-        **{"sent": 22, "answered": 5, "rate_in_hz": 10.0, "rate_out_hz": 1.25, "drops": {"overload": 16}},
-        **{"age_median_s": 0.3, "age_p95_s": 2.0, "age_max_s": 2.0, "waiting": 1, "incomplete_clips": 1},
-        **{"age_s": [0.1, 0.2, 0.3, 0.4, 2.0], "age_frame": [0, 2, 4, 6, 21]},
-    }
-    assert "5 of 22 frames answered at 1.2 Hz" in in_words(whole) and "drops: 16 overload; 1 clips" in in_words(whole)
-    assert not same_clips(first) and not same_clips(second)
-    assert together([]) == {}
-
-
 def test_every_option_reaches_the_node_or_is_refused() -> None:
     given = parsed(
         *("--engine", "dvd", "--weights", "5", "it's", "--profile", "low_latency", "--steps", "2", "--compile"),
@@ -285,6 +215,8 @@ def test_every_option_reaches_the_node_or_is_refused() -> None:
     }
     assert set(found) <= set(BY_NAME)
     assert node_parameters(parsed()) == ["engine:='nano'"]
+    window = set(node_parameters(parsed("--engine", "dvd")))
+    assert window == {"engine:='dvd'", "profile:='reference'"}, "the node's own default would be another"
     with pytest.raises(NodeError, match=r"--mode windowed: the node follows a camera clip by clip; .* streaming"):
         node_parameters(parsed("--engine", "dkt", "--mode", "windowed"))
     with pytest.raises(NodeError, match=r"--mode streaming: .*; leave --mode out$"):
