@@ -19,7 +19,7 @@ OUT ?= out
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint eval bench soak bench-engines bench-transport render-env heldout unseen clean
+.PHONY: help venv demo test lint eval bench soak bench-engines bench-transport grasp-trials render-env heldout unseen clean
 
 help:  ## this list
 	@echo 'make TARGET'
@@ -64,6 +64,9 @@ bench-engines: venv  ## the published models' stages, ours beside a plain diffus
 
 bench-transport: venv  ## delivery of large messages between two processes, Fast DDS's default transport beside ours
 	$(BIN)/python -m benchmarks.transport
+
+grasp-trials: venv  ## grasps from each source of depth, carried out in simulation (about 30 minutes with the scenes' rendering)
+	$(BIN)/python -m benchmarks.grasp_trials --out $(OUT)
 
 render-env:  ## the generator's own environment in .venv-render: Blender as a Python module (bpy, Python 3.11)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "bpy 4.5 needs Python 3.11: make render-env PYTHON=python3.11")'

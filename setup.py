@@ -62,6 +62,7 @@ setup(
         "tqdm",
         "matplotlib",
         "jinja2",  # report.html; torch brings it along
+        "pillow",  # its pictures; matplotlib brings it along
     ],
     extras_require={
         "ros": [
@@ -78,7 +79,7 @@ setup(
         "models": ["transformers>=5,<6", "sentencepiece", "scipy"],
         # The user's own meshes for the renderer, and the vision-language model that says what they are made of.
         "meshes": ["trimesh"],
-        "vlm": ["transformers>=5,<6", "trimesh", "pillow"],
+        "vlm": ["transformers>=5,<6", "trimesh"],
         "train": ["accelerate", "peft", "tensorboard", "h5py", "OpenEXR"],  # the last two to read published sets
         "grasp": ["mujoco", "scipy"],  # benchmarks.grasp_trials: grasps carried out in simulation
         "cluster": ["ray"],  # dkt_ros.training.render dataset --cluster
