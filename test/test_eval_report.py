@@ -99,6 +99,8 @@ def test_every_fit_and_every_count_is_printed(tar: Path, loaded, capsys) -> None
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tar: Path, loaded, capsys) -> None:
     assert cli.main(["eval", str(tar), "--out", str(tar / "deeper")]) == 1
     assert f"cannot write to {tar / 'deeper'}: {tar} is a file; give another folder" in capsys.readouterr().err
+    assert cli.main(["eval", str(tar), "--out", "/proc/no"]) == 1
+    assert "cannot write to /proc/no: " in capsys.readouterr().err
     assert loaded == []
 
 
@@ -128,6 +130,8 @@ def test_results_can_be_written_back_as_a_bag(tar: Path, loaded, capsys) -> None
 def test_parameters_of_the_node_are_for_the_node(tar: Path, loaded, capsys) -> None:
     assert cli.main(["eval", str(tar), "--node-parameter", "max_age:=0.0"]) == 1
     assert "--node-parameter: there is no node in this process; give --through node" in capsys.readouterr().err
+    assert cli.main(["eval", str(tar), "--through", "node", "--node-parameter", "max_age"]) == 1
+    assert "--node-parameter 'max_age': must be NAME:=VALUE" in capsys.readouterr().err
 
 
 def test_topics_are_chosen_of_bags_only(tar: Path, loaded, capsys) -> None:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,23 +105,50 @@ def main(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, write the report."""
     keep_freed_memory()
     compared = against.parse(arguments.against)
+    _check_node_parameters(arguments)
+    with _folder(arguments.out):
+        dataset, limits = _opened(arguments)
+        try:
+            ours = _ours(arguments)
+            others = {name: _other(name, weights, arguments) for name, weights in compared.engines}
+            outcome = _evaluated(dataset, ours, limits, others, compared, arguments)
+        except MemoryError as error:
+            raise CommandError(str(error)) from error
+        if cuts := outcome.report.details["engines"]["ours"].get("cuts"):
+            words = "nothing is stitched across them (--no-cuts looks for none)"
+            print(f"scene cuts: {cuts}; {words}", file=sys.stderr)
+        print("\n\n".join(part for part in (*_parts(outcome), dataset.in_words()) if part))
+        if arguments.out:
+            _write(outcome, arguments.out)
+    return 0
+
+
+def _check_node_parameters(arguments: argparse.Namespace) -> None:
     if arguments.node_parameter and arguments.through != "node":
         raise CommandError("--node-parameter: there is no node in this process; give --through node with it")
-    if arguments.out:
-        check_folder(arguments.out)
-    dataset, limits = _opened(arguments)
-    try:
-        ours = _ours(arguments)
-        others = {name: _other(name, weights, arguments) for name, weights in compared.engines}
-        outcome = _evaluated(dataset, ours, limits, others, compared, arguments)
-    except MemoryError as error:
-        raise CommandError(str(error)) from error
-    if cuts := outcome.report.details["engines"]["ours"].get("cuts"):
-        print(f"scene cuts: {cuts}; nothing is stitched across them (--no-cuts looks for none)", file=sys.stderr)
-    print("\n\n".join(part for part in (*_parts(outcome), dataset.in_words()) if part))
-    if arguments.out:
-        _write(outcome, arguments.out)
-    return 0
+    for given in arguments.node_parameter:
+        name, mark, value = given.partition(":=")
+        if not (name and mark and value):
+            raise CommandError(f"--node-parameter {given!r}: must be NAME:=VALUE, such as max_age:=0.0")
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[None]:
+    """Makes it, before hours of work are done for nothing; takes it away again if nothing comes into it."""
+    if out is None:
+        yield
+        return
+    check_folder(out)
+    with no_empty_folder(out):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(_not_written(out, error)) from error
+        yield
+
+
+def _not_written(folder: Path, error: OSError) -> str:
+    return f"cannot write to {folder}: {error}; give another folder with --out"
 
 
 def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
@@ -215,8 +243,7 @@ def _parts(outcome: Outcome) -> tuple[str, ...]:
 
 def _write(outcome: Outcome, folder: Path) -> None:
     try:
-        with no_empty_folder(folder):
-            paths = outcome.write(folder)
+        paths = outcome.write(folder)
     except OSError as error:
-        raise CommandError(f"cannot write to {folder}: {error}; give another folder with --out") from error
+        raise CommandError(_not_written(folder, error)) from error
     print("\n" + "\n".join(map(str, paths)))
