@@ -108,8 +108,10 @@ def aligned_depth(disparity: Float32, alignment: Alignment) -> Float32:
     """Metres from disparity and an accepted alignment; NaN stays NaN, disparity is held at or above 1e-3 1/m."""
     if alignment.flag or alignment.scale is None or alignment.shift is None:
         raise ValueError(f"this alignment cannot be used: {alignment.flag}")
-    inverse = alignment.scale * disparity + np.float32(alignment.shift)
-    return np.asarray(1.0 / np.maximum(inverse, LOWEST_DISPARITY), np.float32)
+    depth = np.asarray(alignment.scale * disparity, np.float32)
+    depth += np.float32(alignment.shift)
+    np.maximum(depth, np.float32(LOWEST_DISPARITY), out=depth)
+    return np.divide(np.float32(1), depth, out=depth)
 
 
 def inverse(depth: Float32) -> Float32:

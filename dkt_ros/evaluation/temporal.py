@@ -259,18 +259,18 @@ def _tae(source: Float32, target: Float32, way: _Way, compared: Mask) -> tuple[f
     last[place] = z
     nearest = last.copy()
     np.minimum.at(nearest, place, z)
-    hit = np.flatnonzero(compared.ravel() & (last > 0))
-    if not hit.size:
+    there = target.ravel()
+    hit = compared.ravel() & (last > 0)
+    count = np.count_nonzero(hit)
+    if not count:
         return None
-    there, last_write = target.ravel()[hit], last[hit]
-    total = _relative(last_write, there)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        error = np.abs(there - last)
+        error /= there
+    error[~hit] = 0
+    last_write = float(error.sum(dtype=np.float64))
     # The two differ only where several points meet.
-    apart = np.flatnonzero(nearest[hit] != last_write)
-    change = _relative(nearest[hit[apart]], there[apart]) - _relative(last_write[apart], there[apart])
-    return (total + change) / len(hit), total / len(hit)
-
-
-def _relative(moved: Float32, there: Float32) -> float:
-    error = np.abs(there - moved)
-    error /= there
-    return float(error.sum(dtype=np.float64))
+    apart = np.flatnonzero(hit & (nearest != last))
+    closer = np.abs(there[apart] - nearest[apart]) / there[apart]
+    with_zbuffer = last_write + float((closer.astype(np.float64) - error[apart]).sum())
+    return with_zbuffer / count, last_write / count
