@@ -46,8 +46,8 @@ class Timing:
             f"{self.answered} of {self.sent} frames answered at {self.rate_out_hz:.1f} Hz"
             f" (sent at {self.rate_in_hz:.1f} Hz); age median {self.age_median_s:.2f} s, 95 % within"
             f" {self.age_p95_s:.2f} s, max {self.age_max_s:.2f} s;"
-            f" drops: {drops}; {self.incomplete_clips} clips went incomplete;"
-            f" {self.waiting} frames still waited for a full clip when the recording ended"
+            f" drops: {drops}; clips that went incomplete: {self.incomplete_clips}; frames that still waited for a full"
+            f" clip when the recording ended: {self.waiting}"
             + ("\nthis machine is too busy, or too slow, for that rate" if self.drops.get("overload") else "")
         )
 
