@@ -6,9 +6,11 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dkt_ros.clips import break_between
 from dkt_ros.evaluation.evaluate import Recording
 from dkt_ros.evaluation.temporal import clip_starts
 from dkt_ros.frames import Estimate, Frame
@@ -84,9 +86,8 @@ class InProcess:
             self._frames += 1
             progress(1)
             yield estimate
-        # After a cut the clips begin elsewhere, and a seam there is meant.
-        whole = not (cuts and cuts.cuts > before)
-        self.starts = clip_starts(len(recording.frames), path.clip_length, path.overlap) if whole else ()
+        known = not (cuts and cuts.cuts > before) and _one_shot(recording)
+        self.starts = clip_starts(len(recording.frames), path.clip_length, path.overlap) if known else ()
 
     def _timed(self, estimates: Iterator[Estimate]) -> Estimate | None:
         start = time.perf_counter()
@@ -144,9 +145,15 @@ class ThroughNode:
                 yield estimate
 
 
+def _one_shot(recording: Recording) -> bool:
+    """Whether nothing but a cut can break its clips: after a break they begin elsewhere, and a seam there is meant."""
+    return all(break_between(*pair) is None for pair in pairwise(recording.frames))
+
+
 def _starts(recording: Recording, timing: dict[str, Any]) -> Collection[int]:
     """Where clips begin is known where the node has seen those of the path in this process."""
     from dkt_ros.node_timing import same_clips
 
     length, overlap = timing["clip_length"], timing["overlap"]
-    return clip_starts(len(recording.stamps()), length, overlap) if same_clips(timing) else ()
+    known = same_clips(timing) and _one_shot(recording)
+    return clip_starts(len(recording.stamps()), length, overlap) if known else ()
