@@ -27,9 +27,11 @@ from dkt_ros.frames import Float32
 
 #: Regions whose normals are scored.
 _WITH_NORMALS = ("all", "transparent", "opaque")
+#: Regions of protocols A and B, by cells of which the first is what is transparent, the second all else.
+_ALIGNED = {"all": (0, 1), "transparent": (0,)}
 #: Of one frame: true depth, what is transparent, what is shiny, sensor depth.
 _Truth = tuple[Float32, Mask, Mask | None, Float32 | None]
-#: Of every frame, (REL, coverage) or None where there is none.
+#: Region -> (T, 2) REL and coverage of each frame.
 ByFrame = dict[str, NDArray[np.float64]]
 
 
@@ -43,8 +45,8 @@ class Scorer:
             shiny metal if they are known, "specular", and, with a sensor, the part of the last three where it returned
             something: "transparent_seen", "opaque_seen", "specular_seen".
         pixels: how many valid pixels each region has.
-        by_frame: of every method that was scored, "C" (if it has metres) and "A" (if the fit was accepted): of every
-            region, (REL, coverage) of each frame, as ``DepthTally.by_frame``.
+        by_frame: of every method that was scored, "C" (if it has metres; every region) and "A" (if the fit is accepted;
+            "all" and "transparent"): (REL, coverage) of each frame, as ``DepthTally.by_frame``.
     """
 
     #: Cells: transparent, shiny metal or other; each seen by the sensor, then not.
@@ -140,7 +142,7 @@ class _Running:
     def __init__(self, answer: Answer, regions: dict[str, tuple[int, ...]], far_m: float) -> None:
         self.answer = answer
         self._regions = regions
-        self._metric, self._aligned = DepthTally(regions), DepthTally(regions, far_m)
+        self._metric, self._aligned = DepthTally(regions), DepthTally(_ALIGNED, far_m)
         self._normals: NormalTally | None = None
         self._fit = RunningFit()
         self._alignment = self._fit.result()
@@ -175,8 +177,9 @@ class _Running:
         if frame.normals is not None and self.answer.normals is not None:
             self._normals = self._normals or NormalTally({name: self._regions[name] for name in _WITH_NORMALS})
             self._normals.add(frame.row(self.answer.normals), frame.normals, frame.bounds)
+        bounds = [*frame.bounds[:3:2], frame.bounds[-1]]
         if self._alignment.flag:
-            self._aligned.add(np.full_like(frame.truth, np.nan), frame.truth, frame.bounds)
+            self._aligned.add(np.full_like(frame.truth, np.nan), frame.truth, bounds)
             return
         if disparity is not None:
             row = np.asarray(frame.row(disparity), np.float32)
@@ -186,7 +189,7 @@ class _Running:
             if patch is not None and values is not None:
                 row = row.copy()
                 row[patch.where] = inverse(values)
-        self._aligned.add(aligned_depth(row, self._alignment), frame.truth, frame.bounds)
+        self._aligned.add(aligned_depth(row, self._alignment), frame.truth, bounds)
 
     def by_frame(self) -> dict[str, ByFrame]:
         """See ``Scorer.by_frame``."""
