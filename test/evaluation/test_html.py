@@ -123,6 +123,8 @@ def test_sixty_recordings_that_nothing_makes_small_stay_below_ten_megabytes(
     tmp_path: Path, values: dict[str, Any]
 ) -> None:
     report, galleries = pages.many(values, 60, every=4, noise=(270, 360))
+    for video in report["videos"]:
+        video["curves"] = {}  # it is the pictures that weigh
     page = written(tmp_path, report, galleries)
     assert 1_000_000 < len(page.encode()) < 10_000_000
     read = Read(page)
@@ -132,7 +134,9 @@ def test_sixty_recordings_that_nothing_makes_small_stay_below_ten_megabytes(
 
 
 def test_thousands_of_recordings_are_cut_and_it_is_said(tmp_path: Path, values: dict[str, Any]) -> None:
-    report, galleries = pages.many(values, 2000, every=400, noise=(6, 8))
+    report, galleries = pages.many(values, 2000, every=1000, noise=(6, 8))
+    for video in report["videos"]:
+        video["curves"] = {}
     report["problems"] = ["x" * 5000 + str(number) for number in range(2000)]
     page = written(tmp_path, report, galleries)
     text = Read(page).text

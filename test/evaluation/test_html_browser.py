@@ -37,7 +37,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages by what is special about them."""
     folder, one = tmp_path_factory.mktemp("pages"), pages.evaluated(pages.recording("<b>one</b>"))
     values = one.report.as_json()
-    many, galleries = pages.many(values, 12)
+    many, galleries = pages.many(values, 6, every=3)
     no_sensor = pages.evaluated(pages.recording(sensor=False), pages.recording("still", 1, sensor=False))
     found = {
         "one recording": (values, one.timing, one.galleries),
@@ -55,8 +55,11 @@ def size(picture: Path) -> tuple[int, int]:
     return width, height
 
 
-@pytest.mark.parametrize("name", ["one recording", "many, through the node", "no sensor"])
-@pytest.mark.parametrize(("width", "dark"), [(DESK, False), (PHONE, True)], ids=["desk", "phone in the dark"])
+@pytest.mark.parametrize(
+    ("name", "width", "dark"),
+    [("one recording", PHONE, False), ("many, through the node", DESK, False), ("many, through the node", PHONE, True)]
+    + [("no sensor", DESK, True), ("no sensor", PHONE, False)],
+)
 def test_a_page_is_whole(
     page: browser.Page, reports: dict[str, Path], tmp_path: Path, name: str, width: int, dark: bool
 ) -> None:
