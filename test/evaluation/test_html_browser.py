@@ -57,8 +57,13 @@ def size(picture: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize(
     ("name", "width", "dark"),
-    [("one recording", PHONE, False), ("many, through the node", DESK, False), ("many, through the node", PHONE, True)]
-    + [("no sensor", DESK, True), ("no sensor", PHONE, False)],
+    [
+        ("one recording", PHONE, False),
+        ("many, through the node", DESK, False),
+        ("many, through the node", PHONE, True),
+        ("no sensor", DESK, True),
+        ("no sensor", PHONE, False),
+    ],
 )
 def test_a_page_is_whole(
     page: browser.Page, reports: dict[str, Path], tmp_path: Path, name: str, width: int, dark: bool
