@@ -113,6 +113,7 @@ def node_parameters(arguments: Namespace) -> list[str]:
         given["weights"] = pathsep.join(str(Path(path).absolute()) for path in given["weights"])
     given |= {"engine": arguments.engine, "clip_length": arguments.clip_length, "overlap": arguments.overlap}
     given["use_sensor_depth"] = False if arguments.no_sensor_depth else None
+    given["sync_slop"] = getattr(arguments, "slop", None)  # of commands that have topics to choose
     return [f"{name}:={_yaml(value)}" for name, value in given.items() if value is not None]
 
 
@@ -120,7 +121,7 @@ def _yaml(value: object) -> str:
     """A value as ROS reads it; words quoted, since some look like numbers."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int) else "'{}'".format(str(value).replace("'", "''"))
+    return str(value) if isinstance(value, int | float) else "'{}'".format(str(value).replace("'", "''"))
 
 
 def _check_room(recording: Recording) -> None:

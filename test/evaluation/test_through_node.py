@@ -215,6 +215,8 @@ def test_every_option_reaches_the_node_or_is_refused() -> None:
     }
     assert set(found) <= set(BY_NAME)
     assert node_parameters(parsed()) == ["engine:='nano'"]
+    given.slop = 0.05
+    assert "sync_slop:=0.05" in node_parameters(given)
     window = set(node_parameters(parsed("--engine", "dvd")))
     assert window == {"engine:='dvd'", "profile:='reference'"}, "the node's own default would be another"
     with pytest.raises(NodeError, match=r"--mode windowed: the node follows a camera clip by clip; .* streaming"):
