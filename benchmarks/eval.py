@@ -20,12 +20,15 @@ from pathlib import Path
 from dkt_ros.commands import CommandError
 from dkt_ros.commands.run import add_engine_arguments, make_cuts, make_perception
 from dkt_ros.demo import BUNDLED_BAG
+from dkt_ros.evaluation.baselines import RAW_SENSOR
 from dkt_ros.evaluation.datasets import open_dataset
 from dkt_ros.evaluation.layout import DatasetError
+from dkt_ros.evaluation.means import OURS, Scores, mean_scores
 from dkt_ros.evaluation.players import InProcess
 from dkt_ros.evaluation.recordings import RecordingError
 from dkt_ros.evaluation.running import EvaluationError, Outcome, evaluate_all
 from dkt_ros.files import written_whole
+from dkt_ros.fills import CLASSICAL_FILLS
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 #: Stands in RESULTS.md above the newest section.
@@ -54,17 +57,35 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
-def section(title: str, path: Path, outcome: Outcome) -> str:
+def metal(mean: Scores) -> str:
+    """A line on shiny metal under protocol C; "" where nobody knows which pixels those are."""
+    found = {
+        name: leaf
+        for name in (RAW_SENSOR, *CLASSICAL_FILLS, OURS)
+        if (leaf := mean[name]["C"].get("specular", {})).get("rel") is not None
+    }
+    if not {RAW_SENSOR, OURS} <= set(found):
+        return ""
+    fill = min((name for name in found if name in CLASSICAL_FILLS), key=lambda name: found[name]["rel"])
+    parts = [
+        f"{name} {100 * found[name]['rel']:.2f} % (cover {found[name]['coverage']:.0%})"
+        for name in (RAW_SENSOR, fill, OURS)
+    ]
+    return f"Shiny metal, C REL in {found[OURS]['videos']} videos: {', '.join(parts)}."
+
+
+def section(title: str, path: Path, outcome: Outcome, at: str) -> str:
     """What RESULTS.md gets for one set of recordings."""
     day, report, timing = datetime.datetime.now(datetime.timezone.utc).date(), outcome.report, outcome.timing
     cost = f"{1000 * timing['path_seconds_per_frame']:.0f} ms per frame for the path alone on this machine"
     lines = [
-        f"## {title}, {day.isoformat()}, commit {commit()}, engine {report.engine}",
+        f"## {title}, {day.isoformat()}, commit {at}, engine {report.engine}",
         f"`make eval` (as `dkt eval {path} --published --out DIR`), {machine()}.",
         report.table(),
         *report.more_tables(),
         report.confidence_line(),
         report.bars(),
+        metal(mean_scores(report.videos)),
     ]
     if len(report.videos) > WORST:
         lines.append("\n".join(report.by_video().splitlines()[: 2 + WORST]) + f"\n\nThe worst {WORST} of them.")
@@ -73,7 +94,7 @@ def section(title: str, path: Path, outcome: Outcome) -> str:
 
 def evaluated(arguments: argparse.Namespace) -> Iterator[str]:
     """The section of each set, once its report is written."""
-    renders = arguments.data.resolve().name
+    renders, at = arguments.data.resolve().name, commit()  # before RESULTS.md differs from it
     titles = {"heldout": "held-out renders", "unseen": "renders of what training never saw"}
     for title, name, path in (
         (titles.get(renders, renders), renders, arguments.data),
@@ -84,7 +105,7 @@ def evaluated(arguments: argparse.Namespace) -> Iterator[str]:
         outcome = evaluate_all(dataset, ours, dataset.limits, published=True, pictures=True)
         outcome.write(arguments.out / name)
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        yield section(title, shown, outcome)
+        yield section(title, shown, outcome, at)
 
 
 def main() -> int:

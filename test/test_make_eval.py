@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import eval as make_eval
+from dkt_ros.evaluation.baselines import RAW_SENSOR
+from dkt_ros.evaluation.means import OURS
+from dkt_ros.fills import CLASSICAL_FILLS
 from dkt_ros.training.sequences import save_sequence, sequence_path
 
 from . import rendered
@@ -43,3 +46,16 @@ def test_what_cannot_be_used_is_said(
     with pytest.raises(SystemExit) as ended:
         make_eval.main()
     assert ended.value.code == 1 and "absent: no such file or folder" in capsys.readouterr().err
+
+
+def test_shiny_metal_has_a_line_where_it_is_known() -> None:
+    mean = {
+        name: {"C": {"specular": {"rel": rel, "coverage": 1.0, "videos": 2}}}
+        for name, rel in zip((RAW_SENSOR, *CLASSICAL_FILLS, OURS), (0.5, 0.04, *[0.1] * 20, 0.2), strict=False)
+    }
+    mean[OURS] = {"C": {"specular": {"rel": 0.2, "coverage": 0.5, "videos": 2}}}
+    best = next(iter(CLASSICAL_FILLS))
+    assert f"in 2 videos: raw sensor 50.00 % (cover 100%), {best} 4.00 % (cover 100%), ours 20.00 % (cover 50%)" in (
+        make_eval.metal(mean)
+    )
+    assert make_eval.metal({name: {"C": {}} for name in mean}) == ""
