@@ -20,6 +20,7 @@ import yaml
 from dkt_ros.cells import cell_means, cell_size, from_cells
 from dkt_ros.frames import PROVENANCE_MEASURED, PROVENANCE_NONE, Float32, MetricFit
 from dkt_ros.fusion import FusedDepth
+from dkt_ros.robust import dot
 
 COEFFICIENTS = Path(__file__).parent / "resources" / "confidence.yaml"
 #: A pixel is right if its depth is off by at most this share of the true one.
@@ -210,7 +211,7 @@ def _scale_right(disparity: Float32, inverse: Float32, measured: Float32, fit: M
     if not weight.any():
         weight = finite.astype(np.float32)
     total = max(float(weight.sum()), 1e-6)
-    centre = np.float32(np.dot(np.where(finite, disparity, 0).ravel(), weight.ravel()) / total)
+    centre = np.float32(dot(np.where(finite, disparity, np.float32(0)), weight) / total)
     sigma = np.abs(disparity - centre) * np.float32(min(fit.scale_sigma, 1e6)) / inverse
     x = np.minimum(np.float32(RIGHT / np.sqrt(2)) / np.maximum(sigma, np.float32(1e-6)), np.float32(4))
     # A known form of erf, off by less than 4e-4.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dkt_ros.diffusion import diffused
 from dkt_ros.frames import Float32, UInt8
-from dkt_ros.robust import robust_sigma
+from dkt_ros.robust import dot, robust_sigma
 
 #: A fill takes sensor depth (H, W) float32 metres with NaN holes and RGB (H, W, 3) uint8, and returns (H, W) float32
 #: metres: every return as it is and no hole; all NaN if the sensor returned nothing at all.
@@ -175,7 +175,8 @@ def _plane(u: np.ndarray, v: np.ndarray, values: np.ndarray) -> np.ndarray:
     for again in (True, False):
         middle = near.sum(1, keepdims=True) / near.shape[1]
         centred = near - middle
-        (uu, uv, uz), (_, vv, vz), _ = centred @ centred.T
+        x, y, z = centred
+        uu, uv, uz, vv, vz = dot(x, x), dot(x, y), dot(x, z), dot(y, y), dot(y, z)
         determinant = uu * vv - uv * uv
         level = determinant <= 1e-9 * (uu + vv) ** 2
         a, b = (0.0, 0.0) if level else ((vv * uz - uv * vz) / determinant, (uu * vz - uv * uz) / determinant)

@@ -18,6 +18,7 @@ from dkt_ros.frames import (
     Float32,
     UInt8,
 )
+from dkt_ros.robust import dot
 from dkt_ros.trust import TrustSettings
 
 
@@ -190,18 +191,18 @@ def _minimised(screen: Float32, across: Float32, down: Float32, target: Float32,
     apply(field)
     residual = target - image
     direction = residual * inverse_diagonal
-    energy = float(np.vdot(residual, direction))
-    enough = 1e-6 * float(np.vdot(target, target * inverse_diagonal)) + 1e-20
+    energy = dot(residual, direction)
+    enough = 1e-6 * dot(target, target * inverse_diagonal) + 1e-20
     scaled = np.empty_like(screen)
     for _ in range(60):
         if energy <= enough:
             break
         apply(direction)
-        length = np.float32(energy / max(float(np.vdot(direction, image)), 1e-30))
+        length = np.float32(energy / max(dot(direction, image), 1e-30))
         field += np.multiply(direction, length, out=scaled)
         residual -= np.multiply(image, length, out=scaled)
         np.multiply(residual, inverse_diagonal, out=scaled)
-        before, energy = energy, float(np.vdot(residual, scaled))
+        before, energy = energy, dot(residual, scaled)
         direction *= np.float32(energy / before)
         direction += scaled
     return field

@@ -80,13 +80,13 @@ def refined_line(
         total = weight.sum()
         if total <= 0:
             return None
-        mean_x, mean_y = weight @ x / total, weight @ y / total
+        mean_x, mean_y = dot(weight, x) / total, dot(weight, y) / total
         dx = x - mean_x
-        variance = weight @ (dx * dx)
+        variance = dot(weight, dx * dx)
         if variance <= 0:
             return None
         before = scale
-        scale = float(weight @ (dx * (y - mean_y)) / variance)
+        scale = dot(weight, dx * (y - mean_y)) / variance
         shift = float(mean_y - scale * mean_x)
         residual = y - scale * x - shift
         sigma = min(max(robust_sigma(residual[weight > 0]), 1e-6 * tolerance), most)
@@ -113,6 +113,14 @@ def _best_candidate(x: _Array, y: _Array, tolerance: float, least_rise: float) -
     cost = np.minimum(np.square(residual), np.where(residual < 0, FAR_COST, 1.0)).mean(1)
     best = int(np.argmin(cost))
     return float(scale[best]), float(shift[best])
+
+
+def dot(x: _Values, y: _Values) -> float:
+    """Sum of products of two arrays of one shape.
+
+    ``numpy.dot`` shares long ones out over as many threads as its library has, and its last digit hangs on how many.
+    """
+    return float((x * y).sum())
 
 
 def robust_sigma(residual: _Values) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.frames import Float32
-from dkt_ros.robust import Line
+from dkt_ros.robust import Line, dot
 from dkt_ros.scale_filter import Measured
 
 _Array = NDArray[np.float64]
@@ -111,8 +111,8 @@ def measured(samples: Samples, line: Line) -> Measured:
     The variance of a mean of correlated errors is that of independent ones, so many as ``INDEPENDENT`` leaves.
     """
     total = line.weight.sum()
-    centre = float(line.weight @ samples.x / total)
-    variance = float(line.weight @ np.square(samples.x - centre) / total)
+    centre = dot(line.weight, samples.x) / total
+    variance = dot(line.weight, np.square(samples.x - centre)) / total
     counted = samples.share * float(total / samples.x.size)
     per_observation = line.sigma**2 / max(1.0, INDEPENDENT * counted)
     return Measured(line.scale, line.scale * centre + line.shift, centre, per_observation / variance, per_observation)

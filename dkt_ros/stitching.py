@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dkt_ros.frames import Float32, Prediction
+from dkt_ros.robust import dot
 
 MIN_CORRELATION, SCALE_RANGE = 0.7, (0.4, 2.5)
 #: Errors of the joints add up. Where scale or level have gone this many times as far as the engine's own values, each
@@ -133,9 +134,9 @@ def join(
     """
     x, y = new.astype(np.float64).ravel(), old.astype(np.float64).ravel()
     dx, dy = x - x.mean(), y - y.mean()
-    var_x, var_y, cov = float(dx @ dx) / x.size, float(dy @ dy) / y.size, float(dx @ dy) / x.size
+    var_x, var_y, cov = dot(dx, dx) / x.size, dot(dy, dy) / y.size, dot(dx, dy) / x.size
     # Relative to the values themselves: disparity has no unit of its own here.
-    floor = 1e-6 * max(float(x @ x) / x.size, 1e-12)
+    floor = 1e-6 * max(dot(x, x) / x.size, 1e-12)
     if var_x < floor:
         return usual, float(y.mean() - usual * x.mean())
     scale = float(np.sqrt(var_y / var_x))
