@@ -26,7 +26,7 @@ MEASURES = {
 }
 #: Those that need a fit to the truth.
 FITTED = {"A all", "B transparent", "temporal A", "published all"}
-#: open3d may be absent, and then this is flagged whatever the input.
+#: scipy may be absent, and then this is flagged whatever the input.
 ABSENT = {"clouds objects"} if unavailable() else set()
 
 
