@@ -40,6 +40,8 @@ def refuse_without_ros() -> None:
     NodeError: ROS 2 cannot be imported; the message has the remedy.
     """
     try:
+        import rclpy  # noqa: F401
+
         import dkt_ros.replay  # noqa: F401
     except ImportError as error:
         raise NodeError(f"ROS 2 is not here ({error}); `dkt doctor` says what to do") from error
