@@ -85,7 +85,8 @@ def look(points: Float32, normals: Float32, up: Float64, viewpoint: Float64, rea
         reach: farther points, metres from the viewpoint, are ignored.
         veils: False leaves out every steep ramp along the line of sight. Depth that is smooth across a step, filled or
             predicted, hangs such veils between a thing and what is behind it; they join neighbours and stand in the
-            way of fingers. A wall seen from above is such a ramp too, so only those who find nothing else do without.
+            way of fingers. With a veil goes the rim of the thing itself, half the veil wide, and a wall seen from above
+            is a ramp, too: only for those who find nothing else.
 
     Raises:
         NoTable: too few points, or no plane that holds enough of them.

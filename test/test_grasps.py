@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from dkt_ros.frames import Intrinsics
+from dkt_ros.geometry import normals_from_depth, unproject
 from dkt_ros.grasps import Grasps, GraspSettings, Gripper, NoTable, propose
 
 CAMERA = Intrinsics(300.0, 300.0, 159.5, 119.5, 320, 240)
@@ -169,6 +171,18 @@ def test_what_is_wider_than_the_jaw_or_stands_too_close_gives_no_grasp() -> None
     assert any(across)
     for pose in walled.world(propose(*walled.cloud())):
         assert not (np.linalg.norm(pose[:2, 3]) < 0.01 and abs(pose[0, 1]) > 0.9), "no room for fingers there"
+
+
+def test_a_veil_between_two_things_hides_neither() -> None:
+    """Filled and predicted depth is smooth across steps: at the first look these two are one thing."""
+    shot = Shot(35.0).cylinder(-0.04, 0.0, 0.03, 0.12).cylinder(0.04, 0.0, 0.03, 0.12)
+    depth = np.where(np.isfinite(shot.depth), shot.depth, 3.0).astype(np.float32)
+    smooth = cv2.GaussianBlur(depth, (0, 0), 3)
+    grasps = propose(unproject(smooth, CAMERA), normals_from_depth(smooth, CAMERA))
+    for axis in ((-0.04, 0.0), (0.04, 0.0)):
+        near = np.linalg.norm(shot.world(grasps)[:, :2, 3] - axis, axis=1) < 0.015
+        assert near.any(), axis
+    assert len(np.unique(grasps.thing)) >= 2
 
 
 def test_fingers_and_palm_stay_above_the_table() -> None:
