@@ -9,7 +9,8 @@ Examples:
   dkt eval dkt_ros/resources/demo --published        and AbsRel, d1, SILog, boundary F1 as the papers have them
 
 Prints tables with every fit, scale, shift and count of pixels. Writes into the folder given by --out:
-  report.json   every number, with versions, command and protocols; the same bytes for the same input
+  report.json   every number, with versions, command and protocols; the same bytes for the same input (of a network:
+                with as many --threads)
   report.html   the same to look at, in one file: pictures, errors, curves over time, reliability, latency and drops
   timing.json   what is another each time: seconds of the path, ages and drops of the node
 No ROS is needed but for --through node. A cut-off bag is used as far as it goes, and the report says how far.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -72,6 +73,8 @@ class InProcess:
         said: dict[str, Any] = {"engine": card.name, "kind": card.kind, "licence": card.licence}
         said["description"] = card.description
         said |= {"clip_length": path.clip_length, "overlap": path.overlap, "through": "process"}
+        if torch := sys.modules.get("torch"):
+            said["threads"] = torch.get_num_threads()  # a network's last digits hang on it
         return said | {"use_sensor_depth": path.settings.use_sensor_depth, "cuts": self._cuts and self._cuts.cuts}
 
     def play(self, recording: Recording, progress: Progress) -> Iterator[Estimate]:

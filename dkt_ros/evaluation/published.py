@@ -305,7 +305,8 @@ def picture_edges(picture: UInt8) -> Mask:
     Args:
         picture: (H, W, 3) uint8 RGB.
     """
-    luma = (picture.astype(np.float32) / 255) @ _LUMA
+    red, green, blue = (picture[..., channel].astype(np.float32) / 255 * share for channel, share in enumerate(_LUMA))
+    luma = red + green + blue  # no matrix product, see ``robust``
     across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, ksize=3, borderType=cv2.BORDER_CONSTANT)
     down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_CONSTANT)
     size = np.sqrt(across * across + down * down + np.float32(_EPS))
