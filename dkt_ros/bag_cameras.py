@@ -17,19 +17,17 @@ from dkt_ros.bag_names import (
     raw_name,
     words_of,
 )
-from dkt_ros.bag_topics import Ask, Camera, CameraTopics, TopicChoice, TruthTopics
+from dkt_ros.bag_topics import COMPRESSED, IMAGE, INFO, Ask, Camera, CameraTopics, TopicChoice, TruthTopics
 from dkt_ros.bags import Bag, BagError
 
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-INFO = "sensor_msgs/msg/CameraInfo"
 _DEPTHS = ("16UC1", "mono16", "32FC1")
 _GREYS = ("mono8", "8UC1")
 #: What encodings of numbers that are no brightness begin with.
 _NUMBERS = ("16S", "16U", "32S", "32F", "64F")
 
 
-def topics_of(bag: Bag, ask: Ask | None = None) -> TopicList:
-    """The topics of an open bag, with a look at the first picture of each."""
+def topics_of(bag: Bag, ask: Ask | None = None, truth_matters: bool = True) -> TopicList:
+    """The topics of an open bag, with a look at the first picture of each; the rest as in ``TopicList``."""
     encodings = {}
     for name, kind in bag.topics.items():
         first = next(bag.messages([name]), None) if kind in (IMAGE, COMPRESSED) else None
@@ -40,7 +38,7 @@ def topics_of(bag: Bag, ask: Ask | None = None) -> TopicList:
         except BagError:
             continue  # told when it is read
         encodings[name] = picture.encoding if kind == IMAGE else picture.format
-    return TopicList(bag.topics, encodings, ask, f"bag {bag.path}: ")
+    return TopicList(bag.topics, encodings, ask, f"bag {bag.path}: ", truth_matters)
 
 
 class TopicList:
@@ -51,6 +49,7 @@ class TopicList:
         encodings: topic -> ``encoding`` or ``format`` of its first picture; where unknown, the name decides.
         ask: None where nobody can be asked; then what is not clear is an error.
         where: what errors and questions begin with.
+        truth_matters: False leaves ground truth out where it is not clear, in place of a question or an error.
     """
 
     def __init__(
@@ -59,7 +58,9 @@ class TopicList:
         encodings: Mapping[str, str] | None = None,
         ask: Ask | None = None,
         where: str = "",
+        truth_matters: bool = True,
     ) -> None:
+        self._truth_matters = truth_matters
         self._types, self._encodings, self._ask, self._where = types, encodings or {}, ask, where
         # What our node published, or what `dkt run` wrote, is no input.
         nodes = tuple(name.removesuffix("provenance") for name in types if name.endswith("/provenance"))
@@ -81,22 +82,20 @@ class TopicList:
         """Those that ``choice`` leaves, in the order of their names, each with its ground truth where it has one.
 
         Raises:
-            BagError: a topic that was given is not in the bag, there is no picture, no such camera, or it is not clear
-                what belongs to a camera and nobody can be asked.
+            BagError: a topic that was given is not in the bag or of another type, there is no picture, no such camera,
+                or it is not clear what belongs to a camera and nobody can be asked.
         """
-        given = (choice.image, choice.camera_info, choice.depth, choice.truth, choice.truth_normals, choice.truth_mask)
-        for name in given:
-            if name is not None and name not in self._types:
-                raise BagError(f"{self._where}topic {name!r} is not in the bag; it has {self._all()}")
+        given = [name for name, _, _ in choice.given()]
+        self._check(choice)
         # A picture that was named as something else is no camera's.
-        every = grouped([name for name in self._colours if name not in given[1:]])
+        every = grouped([name for name in self._colours if name == choice.image or name not in given])
         if choice.image is not None:
             images = {camera_name(choice.image): [choice.image]}
         elif every:
             images = self._of_camera(every, choice.camera)
         else:
             raise BagError(f"{self._where}no colour pictures in the bag; it has {self._all()}; choose one with --image")
-        if len(images) > 1 and any(given):
+        if len(images) > 1 and given:
             names = ", ".join(name or topics[0] for name, topics in sorted(images.items()))
             raise BagError(
                 f"{self._where}topics were given, but not of which camera; choose one of {names} with --camera"
@@ -116,6 +115,16 @@ class TopicList:
     def truths(self) -> list[str]:
         """What could be the depth of ground truth, of whatever camera."""
         return [name for name in self._truths if self._is_depth(name)]
+
+    def _check(self, choice: TopicChoice) -> None:
+        """Whether the topics that were given are in the bag, and hold what they were given as."""
+        for name, option, kinds in choice.given():
+            if name not in self._types:
+                raise BagError(f"{self._where}topic {name!r} is not in the bag; it has {self._all()}")
+            if self._types[name] not in kinds:
+                raise BagError(
+                    f"{self._where}{option} {name} is a {self._types[name]}; {' or '.join(kinds)} is wanted"
+                )
 
     def _all(self) -> str:
         return ", ".join(sorted(self._types)) or "no topics"
@@ -141,11 +150,14 @@ class TopicList:
         return info if info in self._infos else None
 
     def _truth(self, topics: Sequence[str], choice: TopicChoice) -> TruthTopics | None:
-        depth = choice.truth or self._one([t for t in topics if self._is_depth(t)], (), "--truth")
-        if depth is None:
-            return None
+        depths = [topic for topic in topics if self._is_depth(topic)]
         normals = [topic for topic in topics if words_of(topic) & NORMALS]
         masks = [topic for topic in topics if words_of(topic) & MASK and self._types[topic] == IMAGE]
+        if not self._truth_matters and max(map(len, (depths, normals, masks))) > 1:
+            return None
+        depth = choice.truth or self._one(depths, (), "--truth")
+        if depth is None:
+            return None
         return TruthTopics(
             depth,
             choice.truth_normals or self._one(normals, (), "--truth-normals"),

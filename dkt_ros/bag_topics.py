@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+
 #: Asks a person which of several lines is meant; gives its number from 0.
 Ask = Callable[[str, Sequence[str]], int]
 
@@ -51,6 +54,19 @@ class TopicChoice:
     truth_mask: str | None = None
     slop_s: float = 0.02
     truth_slop_s: float = 0.001
+
+    def given(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """The topics that were named: topic, option, message types that it may have."""
+        pictures = (IMAGE, COMPRESSED)
+        every = (
+            (self.image, "--image", pictures),
+            (self.camera_info, "--camera-info", (INFO,)),
+            (self.depth, "--depth", pictures),
+            (self.truth, "--truth", pictures),
+            (self.truth_normals, "--truth-normals", pictures),
+            (self.truth_mask, "--truth-mask", (IMAGE,)),
+        )
+        return [(topic, option, kinds) for topic, option, kinds in every if topic is not None]
 
 
 @dataclass(frozen=True)

@@ -164,3 +164,27 @@ def test_the_page_names_the_options_and_their_defaults() -> None:
     assert f"{TopicChoice().slop_s} s, as in the node" in page and f"{TopicChoice().truth_slop_s} s, since" in page
     with pytest.raises(CommandError, match=r"--truth-slop -1.0: must be from 0 to 1"):
         bag_options.topic_choice(parser.parse_args(["--truth-slop", "-1"]))
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"truth": "/info"}, "--truth /info is a sensor_msgs/msg/CameraInfo; sensor_msgs/msg/Image or "),
+        ({"image": "/info"}, "--image /info is a "),
+        ({"depth": "/info"}, "--depth /info is a "),
+        ({"camera_info": "/rgb"}, "--camera-info /rgb is a sensor_msgs/msg/Image; sensor_msgs/msg/CameraInfo is "),
+        ({"truth_mask": "/mask/compressed"}, "--truth-mask /mask/compressed is a sensor_msgs/msg/CompressedImage; "),
+    ],
+)
+def test_a_topic_that_was_given_must_have_a_type_that_fits(choice: dict[str, str], said: str) -> None:
+    types = {"/rgb": IMAGE, "/info": INFO, "/mask/compressed": JPEG}
+    with pytest.raises(BagError, match=re.escape(said)):
+        TopicList(types).cameras(TopicChoice(**choice))
+
+
+def test_ground_truth_that_is_not_clear_matters_only_where_it_is_asked_for() -> None:
+    types = dict.fromkeys(("/rgb", "/truth/depth", "/truth2/depth"), IMAGE)
+    with pytest.raises(BagError, match="choose one with --truth"):
+        TopicList(types).cameras(TopicChoice())
+    (camera,) = TopicList(types, truth_matters=False).cameras(TopicChoice())
+    assert camera.truth is None and camera.topics.image == "/rgb"

@@ -13,10 +13,7 @@ from dkt_ros.bag_join import header_stamp_ns
 from dkt_ros.bags import Bag, BagError
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import write_sequence
-from dkt_ros.evaluation.players import InProcess
 from dkt_ros.evaluation.recordings import load_recording
-from dkt_ros.evaluation.written_back import WrittenBack
-from dkt_ros.perception import Perception, PerceptionSettings
 from dkt_ros.result_bag import NODE, result_bag
 from dkt_ros.sources import open_source
 
@@ -129,32 +126,3 @@ def test_a_full_disk_is_named_with_the_bag(ran: Path, monkeypatch, capsys) -> No
     said = capsys.readouterr().err
     assert f"bag {ran / 'more'}: cannot be written: [Errno 28]" in said and "choose another place" in said
     assert not (ran / "more").exists() and not (ran / "other").exists()
-
-
-def test_what_an_evaluation_gives_is_written_back(bag_of_five: Path, tmp_path: Path) -> None:
-    path = InProcess(Perception(ScriptedEngine(normals=True), PerceptionSettings()))
-    recording = load_recording(bag_of_five)
-    player = WrittenBack(path, tmp_path / "results", several=False)
-    estimates = list(player.play(recording, lambda count: None))
-    assert player.starts == path.starts and player.about() == path.about() and player.timing == path.timing
-    with Bag(tmp_path / "results") as bag:
-        written = [messages.decode_depth(bag.decode(m)) for m in bag.messages([f"{NODE}/depth/image"])]
-    assert len(written) == len(estimates) == 5
-    for estimate, depth in zip(estimates, written, strict=True):
-        np.testing.assert_array_equal(estimate.depth, depth)
-    again = load_recording(tmp_path / "results")
-    for left, right in zip(recording.frames, again.frames, strict=True):
-        np.testing.assert_array_equal(left.sensor_depth, right.sensor_depth)
-    with pytest.raises(BagError, match="results: exists already"):
-        WrittenBack(path, tmp_path / "results", several=False)
-    list(WrittenBack(path, tmp_path / "all", several=True).play(recording, lambda count: None))
-    assert (tmp_path / "all" / "bag" / "metadata.yaml").exists()
-
-
-def test_an_evaluation_that_stops_leaves_no_half_bag(bag_of_five: Path, tmp_path: Path) -> None:
-    path = InProcess(Perception(ScriptedEngine(), PerceptionSettings()))
-    player = WrittenBack(path, tmp_path / "results", several=False)
-    playing = player.play(load_recording(bag_of_five), lambda count: None)
-    next(playing)
-    playing.close()
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["bag"]

@@ -80,7 +80,7 @@ def bag_recordings(
             f"bag {path}: no ground truth: no depth with truth or gt in its name; name its topic with --truth (it has"
             f" {known}); `dkt run` works without, `dkt eval` does not"
         )
-    names = [path.name if len(cameras) == 1 else f"{path.name}:{each.name.replace('/', '_')}" for each in cameras]
+    names = [path.name if len(cameras) == 1 else f"{path.name}:{each.name.replace('/', '.')}" for each in cameras]
     return [(name, partial(_bag, path, name, each, choice)) for name, each in zip(names, cameras, strict=True)]
 
 
@@ -110,9 +110,14 @@ def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recordin
                 place = tempfile.gettempdir()
                 told = f"bag {path}: its frames wait in {place}: {error}; set TMPDIR to another folder"
                 raise RecordingError(told) from error
+            except ValueError as error:  # of another type than the first
+                raise RecordingError(f"bag {path}: {', '.join(camera.truth.names())}: {error}") from error
         problem = bag.problem
     if not truth.known:
-        why = "; ".join(skipped) or f"no stamps within {choice.truth_slop_s:g} s of each other (--truth-slop)"
+        near = f"no stamps within {choice.truth_slop_s:g} s of each other (--truth-slop)"
+        why = "; ".join(filter(None, (*skipped, problem))) or near
+        if not len(frames):
+            raise RecordingError(f"bag {path}: no picture on {camera.topics.image}{f': {why}' if why != near else ''}")
         raise RecordingError(f"bag {path}: none of {len(frames)} pictures has ground truth: {why}")
     counts = {"frames": len(frames), "pictures without ground truth": len(frames) - truth.known, **skipped}
     reference = truth.reference(name, frames)
