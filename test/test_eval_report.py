@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -140,6 +141,17 @@ def test_results_can_be_written_back_as_a_bag(tar: Path, loaded, capsys) -> None
     before = len(loaded)
     assert cli.main(["eval", str(bag), "--bag", str(results)]) == 1
     assert f"bag {results}: exists already" in capsys.readouterr().err and len(loaded) == before
+
+
+def test_of_several_recordings_there_are_all_result_bags_or_none(tar: Path, loaded, capsys) -> None:
+    folder, results = tar.parent / "tars", tar.parent / "results"
+    for name in ("a.tar", "b.tar"):
+        save_sequence(folder / name, rendered.sequence(2))
+    words = ["eval", str(folder), "--against", "none", "--bag", str(results)]
+    assert cli.main(words) == 0 and {path.name for path in results.iterdir()} == {"a", "b"}
+    shutil.rmtree(results)
+    (folder / "b.tar").write_bytes((folder / "b.tar").read_bytes()[:2000])
+    assert cli.main(words) == 1 and "b.tar" in capsys.readouterr().err and not results.exists()
 
 
 def test_parameters_of_the_node_are_for_the_node(tar: Path, loaded, capsys) -> None:

@@ -32,7 +32,7 @@ NETWORK = network_alone(OURS)
 def mean_scores(videos: Sequence[VideoScores]) -> Scores:
     """The mean over videos, each counted once; a number that a video does not have is left out of its mean.
 
-    Beside the numbers stand ``videos`` (how many entered) and ``pixels`` (their sum).
+    Beside the numbers stand ``videos`` (how many entered) and ``pixels`` (the sum of theirs).
     """
     result: Scores = {}
     for method in dict.fromkeys(name for video in videos for name in video.scores):
@@ -83,7 +83,7 @@ def _mean_leaf(leaves: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {
         **mean_of(counted),
         "videos": len(counted),
-        "pixels": sum(leaf["pixels"] for leaf in leaves),
+        "pixels": sum(leaf["pixels"] for leaf in counted),
     }
     # A video without an answer has no error to average, but it must not vanish from the coverage.
     asked = [leaf for leaf in leaves if leaf["reference_pixels"]]

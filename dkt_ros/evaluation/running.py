@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -99,6 +100,7 @@ def evaluate_all(
 
     began, players = time.perf_counter(), {OURS: ours, **(others or {})}
     album = Album() if pictures else None
+    new_folder = results is not None and not results.exists()
     done: list[VideoScores] = []
     unreadable: list[str] = []
     try:
@@ -119,6 +121,9 @@ def evaluate_all(
         raise EvaluationError(f"{source.name}: {error}") from error
     except OSError as error:
         raise EvaluationError(f"{source.name}: {_in_words(error)}") from error
+    finally:
+        if new_folder and results and len(done) + len(unreadable) < len(dataset.sources):
+            shutil.rmtree(results, ignore_errors=True)  # all of them or none, and the name is free for the next try
     engines = {name: player.about() for name, player in players.items()}
     details = {
         "problems": [*(video.problem for video in done if video.problem), *unreadable],
