@@ -42,7 +42,7 @@ demo: venv  ## the bundled bag through the node over real ROS 2: a table, out/de
 
 test: lint  ## lint, then every test (those that need what is absent here skip and say so)
 	@# One thread: the models in tests are tiny, and threads that wait by spinning are slow where cores are busy.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rfEs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -rfEs
 
 lint: venv  ## ruff and mypy
 	$(BIN)/ruff check .
