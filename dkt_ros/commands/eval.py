@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="BAG|FOLDER",
         help="bag, tar of a rendered sequence or of TransPhy3D, a folder of tars, or the folder of ClearPose, STD,"
-        " DREDS, ClearGrasp or TransCG",
+        " DREDS, ClearGrasp, TransCG, KITTI, ScanNet, Bonn or Sintel",
     )
     chosen = parser.add_argument_group("of a published set (docs/datasets.md)")
     chosen.add_argument("--subset", default="", metavar="NAME", help="which part of it (default: the published one)")
