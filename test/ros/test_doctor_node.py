@@ -100,7 +100,7 @@ def silent():
 
 
 def test_a_silent_node_of_the_same_name_in_another_namespace(world, silent, capsys, monkeypatch):
-    monkeypatch.setattr(doctor_node, "LISTEN_S", 6.0)  # on a busy machine it may be found later than the one that speaks
+    monkeypatch.setattr(doctor_node, "LISTEN_S", 6.0)  # it may be found later than the one that speaks
     world(active=False)
     status, lines, _ = doctor(capsys, "dkt_perception", "--wait", "6")
     text = "\n".join(lines)
