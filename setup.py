@@ -83,8 +83,10 @@ setup(
         "train": ["accelerate", "peft", "tensorboard", "h5py", "OpenEXR"],  # the last two to read published sets
         "grasp": ["mujoco", "scipy"],  # benchmarks.grasp_trials: grasps carried out in simulation
         "cluster": ["ray"],  # dkt_ros.training.render dataset --cluster
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools"]
-        + COLCON,
+        "test": [
+            *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML", "catkin_pkg", "setuptools"),
+            *COLCON,
+        ],
     },
     entry_points={
         "console_scripts": [
