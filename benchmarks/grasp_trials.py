@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,7 @@ def main() -> int:
     from benchmarks.grasp_table import markdown, summary
     from dkt_ros.fills import CLASSICAL_FILLS
 
-    try:
-        import mujoco  # noqa: F401
-    except ImportError:
+    if find_spec("mujoco") is None:
         print("simulated grasping needs MuJoCo: pip install -e '.[grasp]'", file=sys.stderr)
         return 2
     files = prepared(arguments.data.absolute(), arguments.renderer, arguments.seed, arguments.count)
