@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import sqlite3
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -23,7 +26,10 @@ SUFFIXES = (".mcap", ".db3")
 _STORAGE = re.compile(r"\.(mcap|db3)(\.zstd|\.zst)?$")
 #: What a zstd frame begins with. No CDR does: the first byte of its representation identifier is 0.
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_BLOCK = 1 << 20
+#: The largest block of zstd: of a damaged file no more than this is lost before the damage.
+_BLOCK = 1 << 17
+#: What the system says where a file cannot grow: the disk is full, or the quota, or files cannot be so large.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_bag(path: Path) -> bool:
@@ -53,6 +59,8 @@ def storage_files(path: Path) -> tuple[list[Path], str]:
         return there, f"it has no {METADATA}, as when the recorder was killed"
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
         return there, f"its {METADATA} cannot be used ({str(error).splitlines()[0]})"
+    if not listed:
+        return there, f"its {METADATA} names no file"
     named = [path / PurePath(name).name for name in listed]
     found = [file for file in dict.fromkeys(named) if file in there]
     if len(found) == len(set(named)):
@@ -66,22 +74,38 @@ def _counting_order(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.name) if part]
 
 
-def with_log(source: Path, target: Path) -> bool:
-    """Write a sqlite3 file together with what waits in its write-ahead log, as the preset "resilient" of ``ros2 bag
-    record`` leaves it when it is killed; False where there is no log. The originals are not touched.
+def is_no_room(error: Exception) -> bool:
+    """Whether a copy could not be written for want of room, which says nothing about the bag."""
+    if isinstance(error, sqlite3.OperationalError):
+        # How sqlite names a full disk, and a full quota; the second is its word for every failure to write, too.
+        return str(error) in ("database or disk is full", "disk I/O error")
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+def has_plain_path(path: Path) -> bool:
+    """Whether sqlite opens this very file by ``file:PATH``, as rosbags writes it: a URI, in which ``?``, ``#``, ``%``
+    and two slashes at the beginning mean something else."""
+    return re.search("[?#%]|^//", str(path.absolute())) is None
+
+
+def log_of(source: Path) -> Path | None:
+    """The write-ahead log of a sqlite3 file, as the preset "resilient" of ``ros2 bag record`` leaves it when it is
+    killed; None where there is none."""
+    log = source.with_name(f"{source.name}-wal")
+    return log if log.exists() and log.stat().st_size > 0 else None
+
+
+def with_log(source: Path, log: Path, target: Path) -> None:
+    """Write a sqlite3 file together with what waits in its write-ahead log. The originals are not touched.
 
     Raises:
         sqlite3.Error: it is damaged.
         OSError: the target cannot be written.
     """
-    log = source.with_name(f"{source.name}-wal")
-    if not log.exists() or log.stat().st_size == 0:
-        return False
     shutil.copyfile(source, target)
     shutil.copyfile(log, target.with_name(f"{target.name}-wal"))
     with closing(sqlite3.connect(target)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return True
 
 
 def unpack(data: bytes) -> bytes:
@@ -99,12 +123,28 @@ def unpack_file(source: Path, target: Path) -> str:
     Raises:
         OSError: the target cannot be written.
     """
-    with source.open("rb") as packed, zstd.open(packed, "rb") as file, target.open("wb") as unpacked:
+    with source.open("rb") as packed, target.open("wb") as unpacked:
+        try:
+            for block in _unpacked(packed):
+                unpacked.write(block)
+        except (EOFError, zstd.ZstdError) as error:
+            what = "cut off" if isinstance(error, EOFError) else f"damaged ({error})"
+            return f"{source.name} is {what}: {unpacked.tell()} bytes of its content could be unpacked"
+    return ""
+
+
+def _unpacked(packed: BinaryIO) -> Iterator[bytes]:
+    """The content of the zstd frames of a file, all that there is before an error; EOFError inside a frame.
+
+    ``zstd.open`` throws away what it has of the block in which the error shows.
+    """
+    while data := packed.read(_BLOCK):
+        frame = zstd.ZstdDecompressor()
         while True:
-            try:
-                block = file.read(_BLOCK)
-            except (EOFError, zstd.ZstdError) as error:
-                return f"{source.name} is cut off or damaged ({error})"
-            if not block:
-                return ""
-            unpacked.write(block)
+            yield frame.decompress(data, _BLOCK)
+            if frame.eof:
+                break
+            data = packed.read(_BLOCK) if frame.needs_input else b""
+            if frame.needs_input and not data:
+                raise EOFError
+        packed.seek(-len(frame.unused_data), os.SEEK_CUR)

@@ -18,7 +18,18 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dkt_ros.bag_files import SUFFIXES, ZSTD_MAGIC, is_storage, storage_files, unpack, unpack_file, with_log
+from dkt_ros.bag_files import (
+    SUFFIXES,
+    ZSTD_MAGIC,
+    has_plain_path,
+    is_no_room,
+    is_storage,
+    log_of,
+    storage_files,
+    unpack,
+    unpack_file,
+    with_log,
+)
 from dkt_ros.mcap_repair import repair_mcap
 
 #: What opening or reading a damaged file may raise: the errors of rosbags, sqlite3, struct, zstd, lz4 and yaml, which
@@ -62,7 +73,8 @@ class Bag:
             damage only shows there, by ``messages``. What could be read has been yielded.
 
     Raises (on entering):
-        BagError: the path does not exist, holds no storage file, or nothing in it can be read.
+        BagError: the path does not exist, holds no storage file, or nothing in it can be read; or there is no room in
+            TMPDIR for what has to be unpacked or mended.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -140,29 +152,55 @@ class Bag:
         name, lost = file.name, ""
         try:
             if file.suffix not in SUFFIXES:
-                packed, file = file, self._scratch() / file.stem
+                packed, file = file, self._scratch(Path(file.stem).suffix)
                 lost = unpack_file(packed, file)
-            elif file.suffix == ".db3" and with_log(file, whole := self._scratch() / file.name):
+            elif file.suffix == ".db3" and (log := log_of(file)):
+                with_log(file, log, whole := self._scratch(".db3"))
                 file = whole
+            elif file.suffix == ".db3" and not has_plain_path(file):
+                plain = self._scratch(".db3")
+                plain.symlink_to(file.absolute())
+                file = plain
             try:
                 self._enter(Reader(file))
             except DAMAGE:
                 if file.suffix != ".mcap":
                     raise
-                mended = self._scratch() / file.name
+                mended = self._scratch(".mcap")
                 missing = repair_mcap(file, mended)
                 self._enter(Reader(mended))
                 lost = lost or f"{name} is cut off: {missing} bytes at its end belong to no whole record"
+        except BagError:
+            raise
         except DAMAGE as error:
-            return f"{name}: {error}"
+            if is_no_room(error):
+                raise self._no_room(f"no room to unpack {name}", error) from None
+            told = f"{name}: {str(error).replace(str(file), name)}"
+            return f"{lost}; {told}" if lost else told
         return lost
 
     def _enter(self, reader: Reader) -> None:
         self._readers.append(self._stack.enter_context(reader))
 
-    def _scratch(self) -> Path:
-        """A folder that goes when the bag is closed."""
-        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dkt_bag_")))
+    def _scratch(self, suffix: str) -> Path:
+        """Where a storage file can be written; it goes when the bag is closed."""
+        try:
+            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dkt_bag_")))
+        except OSError as error:
+            raise self._no_room("no folder can be made to unpack it", error) from None
+        if suffix == ".db3" and not has_plain_path(folder):
+            raise BagError(
+                f"bag {self.path}: sqlite cannot read in {folder.parent}, for a ?, # or % in its name; "
+                "set TMPDIR to a folder without"
+            )
+        return folder / f"bag{suffix}"
+
+    def _no_room(self, what: str, error: Exception) -> BagError:
+        cause = getattr(error, "strerror", None) or error
+        return BagError(
+            f"bag {self.path}: {what} in {tempfile.tempdir or 'any temporary folder'} ({cause}); "
+            "set TMPDIR to a folder on a larger disk"
+        )
 
 
 class BagWriter:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sqlite3
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lz4.frame
@@ -15,7 +18,7 @@ import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dkt_ros.bag_files import is_bag, unpack
+from dkt_ros.bag_files import is_bag, is_no_room, unpack, unpack_file, zstd
 from dkt_ros.bag_messages import MessageMaker
 from dkt_ros.bags import Bag, BagError
 from dkt_ros.mcap_repair import CHUNK, DATA_END, MAGIC, MESSAGE_INDEX, repair_mcap
@@ -222,8 +225,8 @@ def test_sqlite_of_galactic_and_older_has_no_types_of_its_own(tmp_path: Path) ->
     assert numbers(folder) == list(range(COUNT))
 
 
-def test_what_a_killed_recorder_left_in_the_log_of_sqlite_is_read(tmp_path: Path) -> None:
-    """The preset "resilient": write-ahead logging, and no metadata.yaml yet."""
+def killed_recorder(tmp_path: Path) -> Path:
+    """The preset "resilient": write-ahead logging, and no metadata.yaml yet. Frames 3 and later wait in the log."""
     whole = write(tmp_path / "whole", SQLITE, NONE) / "whole.db3"
     database = sqlite3.connect(whole)
     database.execute("PRAGMA journal_mode=WAL")
@@ -240,8 +243,110 @@ def test_what_a_killed_recorder_left_in_the_log_of_sqlite_is_read(tmp_path: Path
     for suffix in ("", "-wal"):  # as they stand while the recorder runs
         shutil.copyfile(f"{whole}{suffix}", folder / f"bag.db3{suffix}")
     database.close()
+    return folder
+
+
+def test_what_a_killed_recorder_left_in_the_log_of_sqlite_is_read(tmp_path: Path) -> None:
+    folder = killed_recorder(tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert numbers(folder) == list(range(COUNT))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     (folder / "bag.db3-wal").unlink()
     assert numbers(folder) == [0, 1, 2]
+
+
+def test_all_that_a_cut_off_zstd_file_holds_is_unpacked(tmp_path: Path) -> None:
+    """Less than the MiB that zstd.open reads at once; in two frames, with one to skip between them."""
+    block = 1 << 17
+    parts = [np.random.default_rng(i).integers(0, 16, 2 * block, np.uint8).tobytes() for i in (0, 1)]
+    skipped = b"\x50\x2a\x4d\x18" + struct.pack("<I", 5) + b"aside"
+    packed = zstd.compress(parts[0]) + skipped + zstd.compress(parts[1])
+    source, target = tmp_path / "a.mcap.zstd", tmp_path / "a.mcap"
+    source.write_bytes(packed)
+    assert unpack_file(source, target) == "" and target.read_bytes() == b"".join(parts)
+    source.write_bytes(packed[:-100])
+    lost, found = unpack_file(source, target), target.read_bytes()
+    assert lost == f"{source.name} is cut off: {len(found)} bytes of its content could be unpacked"
+    assert 3 * block <= len(found) < 4 * block and b"".join(parts).startswith(found)
+    source.write_bytes(packed + b"no frame")
+    assert "is damaged (" in unpack_file(source, target) and target.read_bytes() == b"".join(parts)
+
+
+def test_of_a_short_packed_file_the_note_says_that_it_was_cut_off(tmp_path: Path) -> None:
+    (file,) = write(tmp_path / "bag", MCAP, FILE).glob("*.zstd")
+    file.write_bytes(file.read_bytes()[:-20])
+    notes = r"bag\.mcap\.zstd is cut off: 0 bytes .*; bag\.mcap\.zstd: does not begin as an MCAP file"
+    with pytest.raises(BagError, match=notes), Bag(file):
+        pass
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The system refuses to write more, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", ["packed", "log", "mended"])
+def test_no_room_to_unpack_is_no_damage_of_the_bag(kind: str, tmp_path: Path) -> None:
+    if kind == "log":
+        path = killed_recorder(tmp_path)
+    else:
+        path = write(tmp_path / "bag", MCAP, FILE if kind == "packed" else NONE)
+    if kind == "mended":
+        (file,) = path.glob("*.mcap")
+        file.write_bytes(file.read_bytes()[:-20])
+    with files_no_larger_than(1000), pytest.raises(BagError) as told, Bag(path):
+        pass
+    assert f"no room to unpack bag.{'db3' if kind == 'log' else 'mcap'}" in str(told.value)
+    assert f"in {tempfile.gettempdir()} (File too large); set TMPDIR to" in str(told.value)
+    assert numbers(path) == list(range(COUNT))
+
+
+def test_no_room_where_sqlite_takes_over_the_log(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "full.db3")
+    database.execute("PRAGMA max_page_count=2")
+    database.execute("CREATE TABLE messages (data BLOB)")
+    with pytest.raises(sqlite3.OperationalError) as full:
+        database.execute("INSERT INTO messages VALUES (zeroblob(100000))")
+    with files_no_larger_than(8192), pytest.raises(sqlite3.OperationalError) as refused:
+        database.execute("PRAGMA max_page_count=1000")
+        database.execute("PRAGMA cache_size=1")
+        database.execute("INSERT INTO messages VALUES (zeroblob(100000))")
+    with pytest.raises(sqlite3.OperationalError) as wrong:
+        database.execute("SELECT nothing")
+    database.close()
+    assert [is_no_room(error.value) for error in (full, refused, wrong)] == [True, True, False]
+
+
+def test_sqlite_of_any_name_is_read_and_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "source", SQLITE, NONE, range(2)) / "source.db3"
+    other = write(tmp_path / "other", SQLITE, NONE, range(5, 8)) / "other.db3"
+    for name in ("a", "a.db3", "a b.db3"):  # what the URIs file:a#b.db3, file:a?b.db3, file:a%20b.db3 would open
+        shutil.copyfile(other, tmp_path / name)
+    for name in ("a#b", "a?b", "a%20b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in (tmp_path / f"{name}.db3", folder / "bag.db3"):
+            shutil.copyfile(file, path)
+            assert numbers(path) == [0, 1]
+    path.write_bytes(file.read_bytes()[:9000])
+    with pytest.raises(BagError, match=r"bag\.db3: Cannot open database bag\.db3: .*malformed"), Bag(folder):
+        pass
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(BagError, match="set TMPDIR to a folder without"), Bag(folder):
+        pass
+
+
+def test_metadata_that_names_no_file_hides_none(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bag", MCAP, STORAGE)
+    (folder / "metadata.yaml").write_text("rosbag2_bagfile_information: {relative_file_paths: []}")
+    assert numbers(folder) == list(range(COUNT))
+    assert "its metadata.yaml names no file; 22 messages could be read" in open_source(folder).problem
+    (folder / "bag.mcap").unlink()
+    with pytest.raises(BagError, match=r"no readable bag \(its metadata.yaml names no file\)"), Bag(folder):
+        pass
