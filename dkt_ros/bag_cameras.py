@@ -125,6 +125,12 @@ class TopicList:
                 raise BagError(
                     f"{self._where}{option} {name} is a {self._types[name]}; {' or '.join(kinds)} is wanted"
                 )
+            holds = self._encodings.get(name)
+            if option in ("--depth", "--truth") and holds is not None and not _is_of_depth(holds):
+                raise BagError(
+                    f"{self._where}{option} {name} holds {holds!r}, which is no depth; an Image of 16UC1 (mm) or 32FC1"
+                    " (m) is wanted, or compressedDepth"
+                )
 
     def _all(self) -> str:
         return ", ".join(sorted(self._types)) or "no topics"
@@ -170,9 +176,7 @@ class TopicList:
             return False
         if encoding is None:
             return "depth" in name and "compressed" not in words and not could_be_colour(name)
-        if self._types[name] == COMPRESSED:
-            return encoding.split(";")[0] in _DEPTHS
-        return encoding in _DEPTHS
+        return _is_of_depth(encoding)
 
     def _is_picture(self, name: str) -> bool:
         encoding = self._encodings.get(name, "")
@@ -206,6 +210,11 @@ class TopicList:
             question = f"{self._where}several {things} could be meant ({option} chooses without a question)"
             return self._ask(question, lines)
         raise BagError(f"{self._where}several {things} could be meant: {'; '.join(lines)}; choose one with {option}")
+
+
+def _is_of_depth(holds: str) -> bool:
+    """Whether an ``encoding``, or what a compressed picture's ``format`` says of it ("16UC1; compressedDepth png")."""
+    return holds.split(";")[0] in _DEPTHS
 
 
 def _belonging(names: Sequence[str], camera: str, alone: bool, only: bool) -> list[str]:

@@ -182,6 +182,18 @@ def test_a_topic_that_was_given_must_have_a_type_that_fits(choice: dict[str, str
         TopicList(types).cameras(TopicChoice(**choice))
 
 
+@pytest.mark.parametrize("option", ["depth", "truth"])
+def test_depth_that_was_given_must_hold_depth(option: str) -> None:
+    types = {"/rgb": IMAGE, "/jpeg": JPEG, "/mm": IMAGE, "/png": JPEG, "/silent": IMAGE}
+    topics = TopicList(types, {"/rgb": "rgb8", "/jpeg": "jpeg", "/mm": "16UC1", "/png": "16UC1; compressedDepth png"})
+    for name, holds in (("/rgb", "rgb8"), ("/jpeg", "jpeg")):
+        with pytest.raises(BagError, match=f"--{option} {name} holds '{holds}', which is no depth; an Image of 16UC1"):
+            topics.cameras(TopicChoice(**{"image": "/rgb", option: name}))
+    for name in ("/mm", "/png", "/silent"):  # the last is told when it is read
+        (camera,) = topics.cameras(TopicChoice(**{"image": "/rgb", option: name}))
+        assert name == (camera.topics.depth if option == "depth" else camera.truth and camera.truth.depth)
+
+
 def test_ground_truth_that_is_not_clear_matters_only_where_it_is_asked_for() -> None:
     types = dict.fromkeys(("/rgb", "/truth/depth", "/truth2/depth"), IMAGE)
     with pytest.raises(BagError, match="choose one with --truth"):

@@ -156,7 +156,6 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
     """What is to be evaluated, found before the model is loaded, and which of its ground truth is scored."""
     from dkt_ros.bags import BagError
     from dkt_ros.evaluation.datasets import open_dataset
-    from dkt_ros.evaluation.holes import with_holes
     from dkt_ros.evaluation.layout import DatasetError, Selection
     from dkt_ros.evaluation.protocols import Range
     from dkt_ros.evaluation.recordings import RecordingError
@@ -168,7 +167,10 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
             check_new(arguments.bag)
         selection = Selection(arguments.subset, arguments.camera, arguments.every, arguments.first)
         dataset = open_dataset(arguments.input, selection, topic_choice(arguments), question_on_terminal())
-        dataset = with_holes(dataset) if arguments.hide_shapes else dataset
+        if arguments.hide_shapes:
+            from dkt_ros.evaluation.holes import with_holes  # it brings torch, whose seconds a wrong path need not wait
+
+            dataset = with_holes(dataset)
     except (BagError, DatasetError, RecordingError, SequenceError, OSError) as error:
         raise CommandError(str(error)) from error
     near = dataset.limits.near_m if arguments.near is None else arguments.near

@@ -150,7 +150,7 @@ def _write(source: Source, perception: Perception, arguments: argparse.Namespace
     written = [arguments.out / "depth.npz", preview.path, *([arguments.bag] if arguments.bag else [])]
     print(f"{frames}, {unit}; normals: {_words(normals)}", *written, sep="\n")
     if source.origin:
-        print(f"camera {source.origin.camera.in_words()}")
+        print(f"topics of {source.origin.camera.in_words()}")
     if cuts and cuts.cuts:
         print(f"scene cuts: {cuts.cuts}; nothing is stitched across them (--no-cuts looks for none)")
     if source.problem or source.skipped:

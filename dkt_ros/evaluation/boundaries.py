@@ -128,7 +128,7 @@ class Steps:
 def _ratios(depth: Float32) -> tuple[NDArray[np.floating], ...]:
     """Ratio of inverse depth of neighbours: right over left, left over right, lower over upper, upper over lower."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        inverse = np.where(depth > 0, 1 / depth, np.float32(np.nan))
+        inverse = np.where((depth > 0) & (depth < np.inf), 1 / depth, np.float32(np.nan))
         left, right, upper, lower = inverse[:, :-1], inverse[:, 1:], inverse[:-1], inverse[1:]
         return right / left, left / right, lower / upper, upper / lower
 

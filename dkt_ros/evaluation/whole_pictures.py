@@ -27,6 +27,7 @@ IN_WORDS = {
     "boundaries": boundaries.IN_WORDS,
     "clouds": chamfer.IN_WORDS,
 }
+_NO_CAMERA = "no intrinsics in any frame (camera_info), and so no points"
 
 
 def score_whole_pictures(
@@ -95,12 +96,14 @@ class _Running:
         self.metric: Float32 | None = None
         self.aligned: Float32 | None = None
         self.clouds = chamfer.Chamfer()
+        self._with_camera = False
         self._temporal = {"A": temporal.Temporal(starts), "C": temporal.Temporal(starts)}
         self._boundaries = boundaries.Boundaries()
 
     def look(self, truth: _Truth) -> None:
         """Get the frame's depth, before ``tasks``."""
         answer, alignment, index = self.answer, self.alignment, truth.index
+        self._with_camera |= truth.objects is not None
         self.metric = None if answer.depth is None else np.asarray(answer.depth[index], np.float32)
         self.aligned = None
         if alignment is not None and not alignment.flag:
@@ -131,7 +134,8 @@ class _Running:
         result["boundaries"]["depth_pro"] = asdict(self._boundaries.scores())
         if with_metres:
             found = asdict(self.clouds.scores())
-            result["clouds"]["objects"] = {**found, "flag": no_clouds or found["flag"]}
+            no_points = no_clouds or ("" if self._with_camera else _NO_CAMERA)
+            result["clouds"]["objects"] = {**found, "flag": no_points or found["flag"]}
         return result
 
     def _disparity(self, index: int) -> Float32:

@@ -61,6 +61,14 @@ def test_a_smooth_answer_finds_nothing_and_a_hole_is_no_step() -> None:
     assert scored(holes, truth).depth_pro_recall < scored(truth, truth).depth_pro_recall
 
 
+def test_an_infinite_prediction_is_no_step() -> None:
+    """Of a hole beyond all depth there would be a step at every edge of it."""
+    truth = random_steps(1)
+    far, unknown = truth.copy(), truth.copy()
+    far[8:12, 10:20], unknown[8:12, 10:20] = np.inf, np.nan
+    assert scored(far, truth) == scored(unknown, truth)
+
+
 def test_pairs_without_truth_do_not_count() -> None:
     truth = random_steps(2)
     valid = np.ones(truth.shape, bool)

@@ -158,6 +158,9 @@ def test_whole_pictures_are_scored_for_us_and_the_sensor() -> None:
     clouds = ours["clouds"]["objects"]
     assert clouds["chamfer_m"] is None if unavailable() else clouds["chamfer_m"] > 0.01
     assert clouds["flag"] == unavailable()
+    unknown = replace(scene, frames=[replace(frame, intrinsics=None) for frame in scene.frames])
+    blind = detailed(unknown, answers(unknown, 1.1)).scores[OURS]["clouds"]["objects"]
+    assert blind["chamfer_m"] is None and ("camera_info" in blind["flag"] or blind["flag"] == unavailable() != "")
 
 
 def test_what_cannot_be_scored_is_flagged_and_enters_no_mean() -> None:
@@ -232,6 +235,8 @@ def test_the_bars_are_computed_from_their_own_pixels() -> None:
     assert "below the best classical fill's (bar: 25% below)" in text and "mm against the sensor's (bar: +2 mm)" in text
     worse = Report([evaluate(scene, answers(scene, 1.5), LIMITS)], LIMITS, "nano", [], {}).bars()
     assert "above the best classical fill's" in worse and "REL is -" not in worse
+    (line,) = (line for line in worse.splitlines() if line.startswith("- opaque things"))
+    assert "ours has REL 50.00%, and 0.0% of its pixels" in line and "ours is worse there; median |error|" in line
 
 
 def test_an_empty_mean_is_empty() -> None:
