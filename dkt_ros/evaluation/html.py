@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dkt_ros.evaluation import html_curves, html_pictures, html_tables, html_words
+from dkt_ros.evaluation import html_curves, html_pictures, html_summary, html_tables, html_words
 from dkt_ros.evaluation.gallery import Gallery
 from dkt_ros.evaluation.means import OURS
+from dkt_ros.evaluation.reliability import astray
 from dkt_ros.files import written_whole
 from dkt_ros.fills import CLASSICAL_FILLS
 
@@ -86,7 +87,7 @@ def _words(report: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, An
     return {
         "report": report,
         "dataset": report.get("dataset", {}),
-        "summary": html_words.summary(report),
+        "summary": html_summary.summary(report),
         "scored": html_words.scored(report),
         "problems": html_words.problems(report),
         "comparison": html_words.comparison(report),
@@ -100,6 +101,7 @@ def _words(report: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, An
         "videos": html_tables.video_table(report, list(methods)),
         "spread": html_curves.recordings_chart(report),
         "reliability": html_curves.reliability_charts(report.get("confidence", {})),
+        "astray": astray(report.get("confidence", {})),
         "confidence": html_tables.confidence_table(report.get("confidence", {})),
         "timing": html_words.timing_rows(timing),
         "engines": html_words.engine_rows(report),

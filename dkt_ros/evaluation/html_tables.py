@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from dkt_ros.evaluation.baselines import KNOWN_MASK, RAW_SENSOR
 from dkt_ros.evaluation.html_numbers import NUMBERS, count, number
 from dkt_ros.evaluation.means import NETWORK, OURS
+from dkt_ros.evaluation.tables import twin, without_motion
 
 #: Not columns of their own: counted elsewhere, or the same in another unit.
 _LEFT_OUT = {"videos", "videos_asked", "pixels", "reference_pixels", "flag", "frame_mean", "rmse_cm", "pooled"}
@@ -78,7 +79,8 @@ def score_table(report: Mapping[str, Any]) -> Table:
         rows.append(Row([in_words(titles[method]), *cells], _kind(method)))
     head = ("method", *(NUMBERS[name][0] for *_, names in SCORES for name in names))
     groups = (("", 1), *((title, len(names)) for title, *_, names in SCORES))
-    return Table("Mean over recordings", head, rows, groups=groups)
+    notes = filter(None, [twin(report["mean"], report["engine"])])
+    return Table("Mean over recordings", head, rows, list(notes), groups=groups)
 
 
 def depth_tables(report: Mapping[str, Any]) -> list[Table]:
@@ -103,7 +105,10 @@ def other_tables(report: Mapping[str, Any]) -> list[Table]:
             for region, leaf in report["mean"][name].get(group, {}).items()
             if region != "alignment"
         }
-        tables.append(_table(title, leaves, ("method", "of")))
+        found = _table(title, leaves, ("method", "of"))
+        if group == "temporal" and (why := without_motion(report["mean"])):
+            found = replace(found, notes=[*found.notes, why])
+        tables.append(found)
     return [table for table in tables if table.rows]
 
 

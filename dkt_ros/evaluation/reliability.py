@@ -10,7 +10,7 @@ does not grow with the recording. Pixels without a depth or without a ground tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED, Float32, UI
 
 #: Bins of the diagram and of the ECE, and those that are counted.
 BINS, FINE = 20, 1000
+#: So far mean confidence and share of right pixels of a group may lie apart before it is said in a sentence.
+ASTRAY = 0.10
 GROUPS = ("all", "measured", "inferred", "glass", "glass measured", "glass inferred")
 #: Beside "all", the groups of pixels by provenance (measured, inferred) and, within, material (other, glass).
 _CELLS = (
@@ -31,7 +33,8 @@ _CELLS = (
     ("inferred", "glass", "glass inferred"),
 )
 IN_WORDS = (
-    f"confidence is meant to be the probability that a pixel's depth is within {RIGHT:.0%} of the truth; ECE over"
+    f"confidence is meant to be the probability that a pixel's depth is right: within {RIGHT:.0%} of the truth,"
+    f" |z - truth| <= {RIGHT:g} truth, which is another measure than d1.05, a factor of 1.05 either way; ECE over"
     f" {BINS} equal bins, Brier = mean of (confidence - right)^2, AUROC of right against wrong pixels; all videos'"
     " pixels together"
 )
@@ -114,10 +117,34 @@ def in_a_line(numbers: dict[str, dict[str, Any]]) -> str:
     parts = [
         f"{group} ECE {100 * found['ece']:.1f} %, Brier {found['brier']:.3f},"
         f" AUROC {'-' if found['auroc'] is None else format(found['auroc'], '.3f')}"
-        for group in ("all", "measured", "inferred", "glass")
+        for group in ("all", "measured", "inferred", "glass", "glass measured")
         if (found := numbers[group])["pixels"]
     ]
     return f"confidence as P(within {RIGHT:.0%}): {'; '.join(parts)}" if parts else ""
+
+
+def astray(numbers: Mapping[str, Any]) -> list[str]:
+    """A sentence for each group that is believed by more than ``ASTRAY`` too much or too little.
+
+    Args:
+        numbers: as ``Reliability.numbers`` gives them; what else they hold is passed over.
+    """
+    sentences = []
+    for group in GROUPS:
+        found = numbers.get(group) or {}
+        if not found.get("pixels") or abs(apart := found["confidence"] - found["right"]) <= ASTRAY:
+            continue
+        order = (
+            ""
+            if found["auroc"] is None
+            else f", and the order of its pixels has AUROC {found['auroc']:.2f} (0.5: chance)"
+        )
+        sentences.append(
+            f'Do not read the confidence of the {found["pixels"]:,} pixels of "{group}" as a probability: it is'
+            f" {found['confidence']:.1%} in the mean, but {found['right']:.1%} are right. It promises too"
+            f" {'much' if apart > 0 else 'little'} there{order}."
+        )
+    return sentences
 
 
 def _diagram(counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from dkt_ros import __version__
+from dkt_ros.evaluation.baselines import RAW_SENSOR
 from dkt_ros.evaluation.evaluate import VideoScores
 from dkt_ros.evaluation.means import OURS, best_fill, mean_scores, number_of, reported_rows
 from dkt_ros.evaluation.protocols import IN_WORDS, Range
 from dkt_ros.evaluation.provenance import IN_WORDS as PROVENANCE_IN_WORDS
 from dkt_ros.evaluation.published import IN_WORDS as PUBLISHED_IN_WORDS
 from dkt_ros.evaluation.reliability import IN_WORDS as RELIABILITY_IN_WORDS
-from dkt_ros.evaluation.reliability import Reliability, in_a_line
-from dkt_ros.evaluation.tables import cell, fit_table, main_legend, main_table, markdown, published_table, whole_table
+from dkt_ros.evaluation.reliability import Reliability, astray, in_a_line
+from dkt_ros.evaluation.tables import (
+    cell,
+    fit_table,
+    main_legend,
+    main_table,
+    markdown,
+    published_table,
+    twin,
+    whole_table,
+)
+from dkt_ros.evaluation.verdicts import SENSOR_IS_RIGHT, beside
 from dkt_ros.evaluation.whole_pictures import IN_WORDS as WHOLE_PICTURES_IN_WORDS
 from dkt_ros.files import written_whole
 from dkt_ros.fills import CLASSICAL_FILLS
@@ -56,7 +67,8 @@ class Report:
             "measures": WHOLE_PICTURES_IN_WORDS | {"provenance": PROVENANCE_IN_WORDS},
             "limits": asdict(self.limits),
             "valid": f"ground truth within {self.limits.near_m} to {self.limits.far_m} m",
-            "pooling": "pixels of a video together, then the mean over videos; frame_mean: the mean over frames first",
+            "pooling": "pixels of a video together, then the mean over videos; report.json has the mean over frames"
+            " first, too (frame_mean)",
             "best_classical_fill": best_fill(mean),
             "rows": rows,
             "mean": mean,
@@ -67,7 +79,9 @@ class Report:
 
     def table(self) -> str:
         """The one table, with its legend, as Markdown that reads well on a terminal too."""
-        return f"{main_table(mean_scores(self.videos))}\n\n{main_legend(self.videos, self.limits)}"
+        mean = mean_scores(self.videos)
+        said = filter(None, (main_legend(self.videos, self.limits), twin(mean, self.engine)))
+        return "\n".join([main_table(mean), "", *said])
 
     def more_tables(self) -> list[str]:
         """The fits with their pixels; what looks at whole pictures; the papers' scores: those that there are."""
@@ -79,16 +93,16 @@ class Report:
         return Reliability.of(video.reliability for video in self.videos)
 
     def confidence_line(self) -> str:
-        """How far our confidence is a probability; "" if there are no metres."""
-        return in_a_line(self.reliability().numbers(bins=False))
+        """How far our confidence is a probability, and where it is not; "" if there are no metres."""
+        numbers = self.reliability().numbers(bins=False)
+        return "\n".join(filter(None, (in_a_line(numbers), *astray(numbers))))
 
     def bars(self) -> str:
         """The project's own bars, each with what was reached."""
         mean = mean_scores(self.videos)
         best = best_fill(mean)
-        seen = _share(mean, OURS, "raw sensor", "transparent_seen", "rel")
+        seen = _share(mean, OURS, RAW_SENSOR, "transparent_seen", "rel")
         fill = _share(mean, OURS, best, "transparent", "rel") if best else None
-        opaque = [number_of(mean.get(m, {}), "C", "opaque_seen", "median_abs_m") for m in (OURS, "raw sensor")]
         lines = []
         if seen is not None:
             lines.append(
@@ -101,13 +115,14 @@ class Report:
                 f"all transparent pixels: REL is {abs(1 - fill):.0%} {side} the best classical fill's"
                 f" (bar: 25% below){_answered(mean, 'transparent')}"
             )
-        if opaque[0] is not None and opaque[1] is not None:
-            worse = 1000 * (opaque[0] - opaque[1])
-            lines.append(
-                f"opaque pixels: median |error| is {worse:+.2f} mm against the sensor's"
-                f" (bar: +2 mm){_answered(mean, 'opaque_seen')}"
-            )
-        return "\n".join(f"- {line}" for line in lines)
+        for region, words in SENSOR_IS_RIGHT.items():
+            if said := beside(mean, region, RAW_SENSOR, "the sensor"):
+                lines.append(
+                    f"{words} where the sensor returned something: {said}{_median(mean, region)}"
+                    f"{_answered(mean, region)}"
+                )
+        head = "What this project demands of itself (the bars), and what was reached:"
+        return "\n".join([head, *(f"- {line}" for line in lines)]) if lines else ""
 
     def by_video(self) -> str:
         """REL on transparent pixels under protocol C, video by video, the worst of ours first: where it fails."""
@@ -179,6 +194,15 @@ def _answered(mean: dict[str, Any], region: str) -> str:
     leaf = mean.get(OURS, {}).get("C", {}).get(region, {})
     videos, asked = leaf.get("videos", 0), leaf.get("videos_asked", 0)
     return f"; ours answers {leaf.get('coverage', 0.0):.1%} of them, in {videos} of {asked} videos"
+
+
+def _median(mean: dict[str, Any], region: str) -> str:
+    """Says little of harm: where ours is wrong in few pixels, and by much, the median does not move."""
+    ours, sensor = (number_of(mean.get(name, {}), "C", region, "median_abs_m") for name in (OURS, RAW_SENSOR))
+    if ours is None or sensor is None:
+        return ""
+    bar = " (bar: +2 mm)" if region == "opaque_seen" else ""
+    return f"; median |error| is {1000 * (ours - sensor):+.2f} mm against the sensor's{bar}"
 
 
 def _share(mean: dict[str, Any], ours: str, theirs: str, region: str, name: str) -> float | None:

@@ -80,6 +80,15 @@ def main_table(mean: Scores) -> str:
     return markdown(rows)
 
 
+def twin(mean: Mapping[str, Any], engine: str) -> str:
+    """Said where the engine of ours was asked for beside itself and has its scores to the last digit; else ""."""
+    if engine not in mean or any(mean[engine].get(each) != mean[OURS].get(each) for each in "AC"):
+        return ""
+    return (
+        f"{engine}: the engine of {OURS} itself, so the same numbers; --against is for another one, or other weights."
+    )
+
+
 def main_legend(videos: Sequence[VideoScores], limits: Range) -> str:
     """What ``main_table`` shows, of how many frames."""
     answered, frames = sum(video.answered for video in videos), sum(video.frames for video in videos)
@@ -87,7 +96,9 @@ def main_legend(videos: Sequence[VideoScores], limits: Range) -> str:
     without = f" ({bare} of the {frames} have no ground truth and are in no number)" if bare else ""
     said = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
     lines = [f"{name}: {words}." for name, words in IN_WORDS.items()]
-    lines.append("REL, d1.05 (share of pixels within 5 %) and cover (share that has an answer) in %, RMSE in mm.")
+    lines.append(
+        "REL, d1.05 (share of pixels within a factor of 1.05), cover (share that has an answer) in %, RMSE in mm."
+    )
     lines.append(
         f"glass: pixels of glass, clear plastic and liquid. Scored: {answered} of {frames} frames of {said}{without},"
         f" ground truth within {limits.near_m} to {limits.far_m} m."
@@ -109,8 +120,8 @@ def fit_table(videos: Sequence[VideoScores], mean: Scores) -> str:
         rows.append([title, *numbers, fitted, *errors, *scored])
     lines = [
         "A: 1/z = scale * disparity + shift, 1/z in 1/m; disparity is 1/depth of a method with metres; mean over videos"
-        " [least .. greatest]; fitted px: pixels with truth and answer. d: share within 10, 25 %. px: of all videos,"
-        " scored / with ground truth.",
+        " [least .. greatest]; fitted px: pixels with truth and answer. d: share within a factor of 1.10, 1.25."
+        " px: of all videos, scored / with ground truth.",
         *([own] if (own := _own_fit(videos)) else []),
         *flags,
     ]
@@ -132,7 +143,18 @@ def whole_table(mean: Scores) -> str:
         " between clips over that inside them; edge F1: Depth Pro's boundary F1; normals: mean and median angle in"
         " degrees, % within 11.25, 22.5, 30, all pixels, then the mean on glass; chamfer of objects in mm."
     )
-    return f"{markdown(rows)}\n\n{legend}"
+    return "\n".join([markdown(rows), "", legend, *filter(None, [without_motion(mean)])])
+
+
+def without_motion(mean: Mapping[str, Any]) -> str:
+    """Why no method has a TAE; "" if one has, or if nothing was looked at in time."""
+    found = [leaf for scores in mean.values() for leaf in scores.get("temporal", {}).values() if leaf.get("pixels")]
+    if not found or any(leaf.get("tae") is not None for leaf in found):
+        return ""
+    return (
+        "TAE and warped difference: of no method, as they move each frame into the next by the true camera motion, and"
+        " this input has no camera poses with its ground truth (or no intrinsics, or no two frames in a row)."
+    )
 
 
 def published_table(mean: Scores, limits: Range) -> str:

@@ -79,18 +79,21 @@ def test_the_page_needs_nothing_else(tmp_path: Path, outcome: Outcome, values: d
     assert all(each.get("aria-label") or each.get("aria-hidden") for each in read.named("svg"))
 
 
-def test_it_says_in_two_sentences_how_good_ours_is(tmp_path: Path, outcome: Outcome, values: dict[str, Any]) -> None:
+def test_its_first_sentences_say_how_good_ours_is(tmp_path: Path, outcome: Outcome, values: dict[str, Any]) -> None:
     text = Read(written(tmp_path, values, outcome.galleries)).text
     best, mean = values["best_classical_fill"], values["mean"]
     for region, words in (("transparent", "On transparent pixels"), ("all", "On all pixels")):
-        ours, sensor, fill = (mean[name]["C"][region]["rel"] for name in (OURS, "raw sensor", best))
-        less = (
-            f"{abs(ours / min(sensor, fill) - 1):.0%} {'more' if ours > min(sensor, fill) else 'less'} than the better"
-        )
+        ours, fill = (mean[name]["C"][region]["rel"] for name in (OURS, best))
         sentence = re.search(rf"{words} the depth of ours is off by {ours:.2%} .*?\.(?= [A-Z])", text)
         assert sentence, text[:800]
-        assert f"{sensor:.1%} for the raw sensor" in sentence.group() and less in sentence.group()
-        assert f"{fill:.1%} for the best classical fill ({best})" in sentence.group()
+        assert f"against {fill:.2%} for the" in sentence.group() and f"({best})" in sentence.group()
+        assert f"{abs(ours / fill - 1):.0%} {'more' if ours > fill else 'less'}." in sentence.group()
+    ours, sensor = (mean[name]["C"]["transparent_seen"]["rel"] for name in (OURS, "raw sensor"))
+    assert f"it is {ours:.2%}, the sensor's {sensor:.2%}: {1 - ours / sensor:.0%} less" in text
+    assert mean["raw sensor"]["C"]["all"]["coverage"] < 0.999
+    assert "of fewer pixels, so not to be set against ours" in text
+    shares = [mean[name]["C"]["all"]["delta_1_05"] for name in (OURS, best)]
+    assert f"{shares[0]:.1%} of the pixels of ours, {shares[1]:.1%} of the fill's" in text
     assert "9 of 9 frames of 1 recording" in text and "ground truth within 0.3 to 1.5 m" in text
     for name in mean:  # every row, however good
         assert f"{mean[name]['A']['all']['rel'] * 100:.2f}" in text
@@ -103,10 +106,70 @@ def test_it_says_in_two_sentences_how_good_ours_is(tmp_path: Path, outcome: Outc
 
 def test_a_worse_answer_is_called_worse(tmp_path: Path, values: dict[str, Any]) -> None:
     worse = copy.deepcopy(values)
-    sensor = worse["mean"]["raw sensor"]["C"]["transparent"]["rel"]
-    worse["mean"][values["best_classical_fill"]]["C"]["transparent"]["rel"] = sensor
-    worse["mean"][OURS]["C"]["transparent"]["rel"] = 1.5 * sensor
-    assert "50% more than the better of the two" in Read(written(tmp_path, worse, [])).text
+    fill = worse["mean"][values["best_classical_fill"]]["C"]["transparent"]["rel"]
+    worse["mean"][OURS]["C"]["transparent"]["rel"] = 1.5 * fill
+    assert f"against {fill:.2%} for the best classical fill ({values['best_classical_fill']}): 50% more." in (
+        Read(written(tmp_path, worse, [])).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "sensor", "said"),
+    [
+        ((0.02, 0.90), (0.01, 0.99), "ours is worse there"),
+        ((0.01, 0.99), (0.02, 0.90), "ours is better there"),
+        ((0.01, 0.90), (0.02, 0.99), "ours is better by one measure and worse by the other"),
+        ((0.01, 0.90), (0.01001, 0.90), "ours is as good there"),
+    ],
+)
+def test_harm_where_the_sensor_is_right_is_said_at_the_top(
+    tmp_path: Path,
+    values: dict[str, Any],
+    ours: tuple[float, float],
+    sensor: tuple[float, float],
+    said: str,
+) -> None:
+    report = copy.deepcopy(values)
+    best = values["best_classical_fill"]
+    for name, numbers in ((OURS, ours), ("raw sensor", sensor), (best, sensor)):
+        leaf = dict(zip(("rel", "delta_1_05"), numbers, strict=True)) | {"videos": 1, "coverage": 1.0}
+        report["mean"][name]["C"] |= dict.fromkeys(("opaque_seen", "specular_seen", "specular"), leaf)
+    text = Read(written(tmp_path, report, [])).text
+    head = text[: text.index("Scored: ")]
+    for words in ("On opaque things", "On shiny metal"):
+        sentence = next(each for each in head.split(". ") if each.startswith(words))
+        assert f"REL {ours[0]:.2%}" in sentence and f"{sensor[0]:.2%} and {sensor[1]:.1%}: {said}" in sentence
+    assert f"On all of the metal, ours has REL {ours[0]:.2%}" in head
+    assert "shiny metal" not in (without := Read(written(tmp_path, values, [])).text)[: without.index("Scored: ")]
+
+
+def test_a_group_whose_confidence_is_no_probability_is_told(tmp_path: Path, values: dict[str, Any]) -> None:
+    report = copy.deepcopy(values)
+    told = report["confidence"]["glass inferred"]
+    told |= {"confidence": 0.95, "right": 0.54}
+    text = Read(written(tmp_path, report, [])).text
+    assert 'pixels of "glass inferred" as a probability: it is 95.0% in the mean, but 54.0% are right' in text
+    assert "which is another measure than d1.05" in text
+    told |= {"confidence": 0.6}
+    assert '"glass inferred" as a prob' not in Read(written(tmp_path, report, [])).text
+
+
+def test_without_camera_poses_it_says_why_there_is_no_tae(tmp_path: Path, values: dict[str, Any]) -> None:
+    report, why = copy.deepcopy(values), "no camera poses with its ground truth"
+    assert why not in Read(written(tmp_path, report, [])).text
+    for scores in report["mean"].values():
+        for leaf in scores.get("temporal", {}).values():
+            leaf.pop("tae", None)
+    assert why in Read(written(tmp_path, report, [])).text
+
+
+def test_an_engine_beside_itself_is_told(tmp_path: Path, values: dict[str, Any]) -> None:
+    report = copy.deepcopy(values)
+    report["mean"][report["engine"]] = copy.deepcopy(report["mean"][OURS])
+    said = f"{report['engine']}: the engine of ours itself"
+    assert said in Read(written(tmp_path, report, [])).text
+    report["mean"][report["engine"]]["C"]["all"]["rel"] += 1e-6
+    assert said not in Read(written(tmp_path, report, [])).text
 
 
 def test_names_of_files_cannot_become_tags(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dkt_ros.evaluation.evaluate import evaluate
 from dkt_ros.evaluation.protocols import Range
-from dkt_ros.evaluation.reliability import GROUPS, Reliability, in_a_line
+from dkt_ros.evaluation.reliability import GROUPS, Reliability, astray, in_a_line
 from dkt_ros.evaluation.report import Report
 from dkt_ros.frames import PROVENANCE_INFERRED, PROVENANCE_MEASURED
 
@@ -45,6 +45,19 @@ def test_a_confidence_that_boasts_is_found_out() -> None:
     assert numbers["ece"] == pytest.approx(0.3, abs=1e-6)
     assert numbers["brier"] == pytest.approx(0.6 * 0.01 + 0.4 * 0.81, abs=1e-6)
     assert numbers["auroc"] == 0.5
+
+
+def test_a_group_that_is_believed_too_much_or_too_little_gets_a_sentence() -> None:
+    seen = counted([0.9] * 10, [True] * 5 + [False] * 5, PROVENANCE_MEASURED, transparent=True)
+    guessed = counted([0.1] * 10, [True] * 5 + [False] * 5, transparent=True)
+    both = Reliability.of([seen, guessed]).numbers(bins=False)
+    said = astray(both)  # "glass" as a whole looks as if it were calibrated: two opposite errors
+    assert [sentence.split('"')[1] for sentence in said] == ["measured", "inferred", "glass measured", "glass inferred"]
+    assert "90.0% in the mean, but 50.0% are right. It promises too much there" in said[2]
+    assert "10.0% in the mean, but 50.0% are right. It promises too little there" in said[3]
+    assert "10 pixels" in said[2] and "AUROC 0.50 (0.5: chance)" in said[2]
+    assert "glass measured ECE 40.0 %" in in_a_line(both)
+    assert astray(counted([0.59] * 10, [True] * 5 + [False] * 5).numbers()) == [] == astray(Reliability().numbers())
 
 
 def test_order_is_told_apart_from_calibration() -> None:
