@@ -122,9 +122,7 @@ class TopicList:
             if name not in self._types:
                 raise BagError(f"{self._where}topic {name!r} is not in the bag; it has {self._all()}")
             if self._types[name] not in kinds:
-                raise BagError(
-                    f"{self._where}{option} {name} is a {self._types[name]}; {' or '.join(kinds)} is wanted"
-                )
+                raise BagError(f"{self._where}{option} {name} is a {self._types[name]}; {' or '.join(kinds)} is wanted")
             holds = self._encodings.get(name)
             if option in ("--depth", "--truth") and holds is not None and not _is_of_depth(holds):
                 raise BagError(

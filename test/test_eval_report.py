@@ -167,8 +167,15 @@ def test_topics_are_chosen_of_bags_only(tar: Path, loaded, capsys) -> None:
     bag = write_sequence(rendered.sequence(3), tar.parent / "bag")
     assert cli.main(["eval", str(bag), "--truth", "/no/such"]) == 1
     assert "/no/such" in capsys.readouterr().err
-    assert cli.main(["eval", str(bag), "--every", "2"]) == 1
-    assert "every and first choose from a published set" in capsys.readouterr().err
+    for option in ("--every", "--first"):
+        assert cli.main(["eval", str(bag), option, "0"]) == 1
+        assert f"{option} 0: must be 1 or more" in capsys.readouterr().err
+    assert cli.main(["eval", str(bag), "--subset", "test"]) == 1
+    assert "there is no subset to choose here, only of a published set" in capsys.readouterr().err
+    notes = tar.with_name("notes.txt")
+    notes.write_text("no bag")
+    assert cli.main(["eval", str(notes)]) == 1
+    assert f"{notes}: neither a bag (" in capsys.readouterr().err
     assert loaded == []
 
 

@@ -3,6 +3,7 @@
 Examples:
   dkt eval dkt_ros/resources/demo --out out/demo     a bag with /ground_truth/* topics
   dkt eval data/heldout --out out/heldout            a folder of rendered sequences (*.tar), or one of them
+  dkt eval my_bag --every 5 --first 20               a quick look at 20 frames, of bags, tars and sets alike
   dkt eval data/clearpose --out out/clearpose        a published set, known by its files (docs/datasets.md)
   dkt eval data/heldout --against raw,fills,plane,dvd=models/dvd-1.1 --out out/both    another engine beside ours
   dkt eval dkt_ros/resources/demo --through node --out out/node    the real node over DDS at the bag's own rate
@@ -52,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--camera", default="", metavar="NAME", help="which of its cameras, or of a bag's (default: all)"
     )
-    chosen.add_argument(
-        "--every", type=int, default=1, metavar="N", help="every N-th frame of a video, or N-th picture"
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="take every N-th frame of a video, N-th picture of a set"
     )
-    chosen.add_argument(
-        "--first", type=int, default=0, metavar="N", help="then N frames of each video, or N pictures (default: all)"
+    parser.add_argument(
+        "--first", type=int, metavar="N", help="of these the first N only, for a quick look (default: all)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, report.html and timing.json here")
     parser.add_argument(
@@ -107,6 +108,9 @@ def main(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     compared = against.parse(arguments.against)
     _check_node_parameters(arguments)
+    for name, value in (("every", arguments.every), ("first", arguments.first)):
+        if value is not None and value < 1:
+            raise CommandError(f"--{name} {value}: must be 1 or more; leave it out to take all frames")
     with _folder(arguments.out):
         dataset, limits = _opened(arguments)
         try:
@@ -165,7 +169,7 @@ def _opened(arguments: argparse.Namespace) -> tuple[Dataset, Range]:
     try:
         if arguments.bag:
             check_new(arguments.bag)
-        selection = Selection(arguments.subset, arguments.camera, arguments.every, arguments.first)
+        selection = Selection(arguments.subset, arguments.camera, arguments.every, arguments.first or 0)
         dataset = open_dataset(arguments.input, selection, topic_choice(arguments), question_on_terminal())
         if arguments.hide_shapes:
             from dkt_ros.evaluation.holes import with_holes  # it brings torch, whose seconds a wrong path need not wait

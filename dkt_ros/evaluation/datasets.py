@@ -18,10 +18,11 @@ from dkt_ros.evaluation.layouts_pictures import CLEARGRASP, CLEARGRASP_RENDERS, 
 from dkt_ros.evaluation.layouts_videos import CLEARPOSE, STD
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.reading import load_shot
-from dkt_ros.evaluation.recordings import bag_recordings, find_recordings, load_recording
-from dkt_ros.training.sequences import sequence_files, stored_seed
+from dkt_ros.evaluation.recordings import bag_recordings, load_recording
+from dkt_ros.training.sequences import frame_count, sequence_files, stored_seed
 
 LAYOUTS = (CLEARPOSE, STD, DREDS, CLEARGRASP, CLEARGRASP_RENDERS, TRANSCG, KITTI, SCANNET, BONN, SINTEL)
+_WITH_TRUTH = "every frame with ground truth"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def open_dataset(
     """Find out what ``path`` is, by its files and never by its name, without reading a picture.
 
     Args:
-        selection: of a published set; its camera may be one of a bag.
+        selection: its subset and camera are of a published set; the camera may be one of a bag.
         choice: of the topics of a bag.
         ask: asks a person which of the topics of a bag is meant, where that is not clear.
 
@@ -87,27 +88,47 @@ def open_dataset(
     """
     selection, choice = selection or Selection(), choice or TopicChoice()
     if is_bag(path):
-        _nothing_to_choose(path, replace(selection, camera=""))
-        found = bag_recordings(path, replace(choice, camera=choice.camera or selection.camera), ask)
-        return Dataset("bag", [Source(*each) for each in found], Range(), "every frame with ground truth")
+        _no_subset(path, replace(selection, camera=""))
+        found = bag_recordings(path, replace(choice, camera=choice.camera or selection.camera), ask, selection)
+        sources = [Source(*each) for each in found]
+        return Dataset("bag", sources, Range(), _WITH_TRUTH, selection=_frames_of(selection))
     if replace(choice, camera="") != TopicChoice():
         raise DatasetError(f"{path}: no bag; leave out the options that choose topics of a bag")
     if not path.is_dir():
-        _nothing_to_choose(path, selection)
-        sources = [Source(each.name, partial(load_recording, each)) for each in find_recordings(path)]
-        return Dataset("sequence", sources, Range(), "every frame with ground truth")
+        _no_subset(path, selection)
+        _check_file(path)
+        sources = [Source(path.name, partial(load_recording, path, selection))]
+        return Dataset("sequence", sources, Range(), _WITH_TRUTH, selection=_frames_of(selection))
     if tars := _tars(path):
-        _nothing_to_choose(path, selection)
-        return _sequences(tars)
+        _no_subset(path, selection)
+        return _sequences(tars, selection)
     layout = recognise(path, LAYOUTS)
     if layout is None:
         raise DatasetError(_unknown(path))
     return _of_layout(path, layout, selection)
 
 
-def _nothing_to_choose(path: Path, selection: Selection) -> None:
-    if selection != Selection():
-        raise DatasetError(f"{path}: subset, camera, every and first choose from a published set in a folder")
+def _no_subset(path: Path, selection: Selection) -> None:
+    for kind, value in (("subset", selection.subset), ("camera", selection.camera)):
+        if value:
+            raise DatasetError(f"{path}: there is no {kind} to choose here, only of a published set in a folder")
+
+
+def _frames_of(selection: Selection) -> dict[str, Any]:
+    """What of a selection is said of recordings that no published set has; nothing where all frames are taken."""
+    chosen = {"every": selection.every, "first": selection.first}
+    return {} if selection.frames() == Selection().frames() else chosen
+
+
+def _check_file(path: Path) -> None:
+    """Before a model is loaded for nothing."""
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    if path.suffix not in (".tar", ".npz"):
+        raise DatasetError(
+            f"{path}: neither a bag (a folder with metadata.yaml, *.mcap or *.db3) nor a *.tar of a rendered sequence"
+        )
+    frame_count(path)
 
 
 def _tars(folder: Path) -> list[Path]:
@@ -120,22 +141,23 @@ def _tars(folder: Path) -> list[Path]:
     ]
 
 
-def _sequences(tars: list[Path]) -> Dataset:
+def _sequences(tars: list[Path], selection: Selection) -> Dataset:
     twice = [name for name, count in Counter(tar.name for tar in tars).items() if count > 1]
     if twice:
         places = sorted(str(tar.parent) for tar in tars if tar.name == twice[0])
         raise DatasetError(
             f"TransPhy3D: {twice[0]} is in {' and in '.join(places)} (the published sample is a part of test); give one"
         )
-    sources = [Source(tar.stem, partial(load_recording, tar)) for tar in tars]
+    sources, said = [Source(tar.stem, partial(load_recording, tar, selection)) for tar in tars], _frames_of(selection)
     if stored_seed(tars[0]) is not None:
-        return Dataset("rendered sequences", sources, Range(), "every frame of every sequence")
+        words = "the chosen frames of every sequence" if said else "every frame of every sequence"
+        return Dataset("rendered sequences", sources, Range(), words, selection=said)
     words = (
         "DKT's: one scale and shift per video (our A), every frame whose max_depth is not 0; 28 tars are the paper's"
         " test set (revision 3b023eb8; later ones have more); its range of truth is not published, ours is the one of"
         " ClearPose (--near, --far). The set has neither masks nor sensor depth"
     )
-    return Dataset("TransPhy3D", sources, Range(), words, (f"{len(tars)} tars are there",))
+    return Dataset("TransPhy3D", sources, Range(), words, (f"{len(tars)} tars are there",), said)
 
 
 def _of_layout(root: Path, layout: Layout, selection: Selection) -> Dataset:

@@ -25,7 +25,7 @@ class Unreadable(DatasetError):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a set is evaluated.
+    """What of a set, of a bag or of tars is evaluated.
 
     Attributes:
         subset: one of the layout's; "" for its published one.
@@ -44,6 +44,10 @@ class Selection:
             raise DatasetError(f"every {self.every}: must be 1 or more")
         if self.first < 0:
             raise DatasetError(f"first {self.first}: must be 0 (all) or more")
+
+    def frames(self) -> slice:
+        """Of the frames of one video."""
+        return slice(0, (self.first - 1) * self.every + 1 if self.first else None, self.every)
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,9 @@ def by_number(stem: str) -> tuple[int, str]:
 
 def chosen_frames(files: Sequence[Path], selection: Selection) -> tuple[Path, ...]:
     """Those of one video that the selection asks for."""
-    return tuple(files[:: selection.every][: selection.first or None])
+    return tuple(files[selection.frames()])
 
 
 def chosen_shots(shots: Sequence[Shot], selection: Selection) -> list[Shot]:
     """Those of a set of unrelated pictures that the selection asks for."""
-    return list(shots[:: selection.every][: selection.first or None])
+    return list(shots[selection.frames()])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from dkt_ros.bag_topics import Ask, BagOrigin, Camera, TopicChoice, TruthTopics
 from dkt_ros.bags import Bag, BagError
 from dkt_ros.evaluation.bag_spool import SpooledFrames, SpooledTruth, Truth
 from dkt_ros.evaluation.evaluate import Recording
+from dkt_ros.evaluation.layout import Selection
 from dkt_ros.evaluation.protocols import Reference
 from dkt_ros.frames import Float32, Frame, UInt8
-from dkt_ros.training.sequences import Sequence, load_video, sequence_files
+from dkt_ros.training.sequences import Sequence, frame_count, load_video, sequence_files
+
+_ALL = Selection()
 
 
 class RecordingError(Exception):
@@ -39,8 +43,12 @@ def find_recordings(path: Path) -> list[Path]:
     return (sequence_files(path) if path.is_dir() else []) or [path]
 
 
-def load_recording(path: Path) -> Recording:
+def load_recording(path: Path, selection: Selection = _ALL) -> Recording:
     """Read a bag or a ``.tar`` (a rendered sequence or one of the published TransPhy3D), with its ground truth.
+
+    Args:
+        path: of it.
+        selection: of its frames; nothing else of it counts here.
 
     Raises:
         RecordingError: the bag has no ground truth, no picture that goes with it, several cameras that have it, or more
@@ -48,17 +56,19 @@ def load_recording(path: Path) -> Recording:
         BagError, SequenceError: the file cannot be used.
     """
     if path.suffix in (".tar", ".npz"):  # the latter to be refused with the remedy
-        return _video(path)
-    found = bag_recordings(path)
+        return _video(path, selection)
+    found = bag_recordings(path, selection=selection)
     if len(found) > 1:
         raise RecordingError(f"bag {path}: several cameras have ground truth: {', '.join(name for name, _ in found)}")
     return found[0][1]()
 
 
 def bag_recordings(
-    path: Path, choice: TopicChoice | None = None, ask: Ask | None = None
+    path: Path, choice: TopicChoice | None = None, ask: Ask | None = None, selection: Selection = _ALL
 ) -> list[tuple[str, Callable[[], Recording]]]:
     """The cameras of a bag that have ground truth: name and what reads it, each time anew.
+
+    A recording of chosen frames names no bag as its origin, as that holds more messages than belong to it.
 
     Raises:
         RecordingError: there is no such file, or none of the cameras has ground truth.
@@ -81,20 +91,22 @@ def bag_recordings(
             f" {known}); `dkt run` works without, `dkt eval` does not"
         )
     names = [path.name if len(cameras) == 1 else f"{path.name}:{each.name.replace('/', '.')}" for each in cameras]
-    return [(name, partial(_bag, path, name, each, choice)) for name, each in zip(names, cameras, strict=True)]
+    return [
+        (name, partial(_bag, path, name, each, choice, selection)) for name, each in zip(names, cameras, strict=True)
+    ]
 
 
-def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recording:
-    """Every picture of the camera, with or without ground truth: what is evaluated is what runs."""
+def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice, selection: Selection) -> Recording:
+    """Every chosen picture of the camera, with or without ground truth: what is evaluated is what runs."""
     assert camera.truth is not None
     skipped: Counter[str] = Counter()
     frames, truth = SpooledFrames(), SpooledTruth()
     met: set[int] = set()
-    shape = None
+    shape, chosen = None, selection.frames()
     with Bag(path) as bag:
         slops = dict.fromkeys(camera.truth.names(), choice.truth_slop_s)
         known = survey(bag, camera.topics, choice.slop_s, slops)
-        for moment in read_moments(bag, known, skipped):
+        for moment in islice(read_moments(bag, known, skipped), chosen.start, chosen.stop, chosen.step):
             frame = moment.frame
             if frame.stamp_ns in met:
                 skipped[f"{camera.topics.image}: a stamp that came before, the picture is left out"] += 1
@@ -121,7 +133,8 @@ def _bag(path: Path, name: str, camera: Camera, choice: TopicChoice) -> Recordin
         raise RecordingError(f"bag {path}: none of {len(frames)} pictures has ground truth: {why}")
     counts = {"frames": len(frames), "pictures without ground truth": len(frames) - truth.known, **skipped}
     reference = truth.reference(name, frames)
-    return Recording(name, frames, reference, problem, counts, frames.stamps_ns, BagOrigin(path, camera))
+    origin = BagOrigin(path, camera) if chosen == _ALL.frames() else None
+    return Recording(name, frames, reference, problem, counts, frames.stamps_ns, origin)
 
 
 def _check_size(path: Path, shape: tuple[int, ...], frame: Frame, true: Truth) -> None:
@@ -164,8 +177,8 @@ def _normals(message: Any, topic: str) -> Float32 | UInt8:
     return messages.decode_rgb(message, topic)
 
 
-def _video(path: Path) -> Recording:
-    video = load_video(path)
+def _video(path: Path, selection: Selection) -> Recording:
+    video = load_video(path, range(frame_count(path))[selection.frames()])
     sequence = video if isinstance(video, Sequence) else None
     reference = Reference(
         path.stem,

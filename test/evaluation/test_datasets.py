@@ -321,7 +321,7 @@ class TestSequences:
             write(tmp_path / part / "0826_0004.tar", published(1, "0826_0004"))
         with pytest.raises(DatasetError, match=r"0826_0004\.tar is in \S*sample and in \S*test.*give one"):
             open_dataset(tmp_path)
-        with pytest.raises(DatasetError, match="choose from a published set"):
+        with pytest.raises(DatasetError, match="no subset to choose here"):
             open_dataset(tmp_path / "test", Selection(subset="all"))
 
 

@@ -17,6 +17,7 @@ from dkt_ros.bags import Bag, BagError, BagWriter
 from dkt_ros.evaluation import topics
 from dkt_ros.evaluation.bag_writer import START_NS, write_sequence
 from dkt_ros.evaluation.evaluate import evaluate
+from dkt_ros.evaluation.layout import Selection
 from dkt_ros.evaluation.protocols import Range
 from dkt_ros.evaluation.recordings import RecordingError, bag_recordings, find_recordings, load_recording
 from dkt_ros.frames import Estimate, Frame
@@ -39,6 +40,20 @@ def test_tar_and_bag_agree(tmp_path: Path) -> None:
     np.testing.assert_allclose(a.reference.sensor_depth, b.reference.sensor_depth, atol=0.00051)
     np.testing.assert_allclose(a.reference.normals, b.reference.normals, atol=0.01)
     assert (a.problem, b.problem) == ("", "")
+
+
+def test_chosen_frames_keep_their_stamps_and_their_truth(tmp_path: Path) -> None:
+    sequence = rendered.sequence(8)
+    save_sequence(sequence_path(tmp_path, 1), sequence)
+    for path in (sequence_path(tmp_path, 1), write_sequence(sequence, tmp_path / "bag")):
+        whole, some = load_recording(path), load_recording(path, Selection(every=3, first=2))
+        assert list(some.stamps()) == [whole.stamps()[0], whole.stamps()[3]]
+        for index, place in enumerate((0, 3)):
+            np.testing.assert_array_equal(some.frames[index].rgb, whole.frames[place].rgb)
+            np.testing.assert_array_equal(some.reference.depth[index], whole.reference.depth[place])
+        assert len(some.frames) == len(some.reference.depth) == some.counts["frames"] == 2
+        assert some.origin is None, "the bag's messages are more than these"
+        assert len(load_recording(path, Selection(every=3)).frames) == 3
 
 
 def test_normals_survive_eight_bits_within_half_a_degree() -> None:
