@@ -82,6 +82,24 @@ def test_a_page_is_whole(
     assert size(tmp_path / "page.png")[0] == width and size(tmp_path / "page.png")[1] > 2000
 
 
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_a_click_enlarges_a_picture_and_another_takes_it_away(
+    page: browser.Page, reports: dict[str, Path], width: int
+) -> None:
+    page.open(reports["one recording"], width)
+    for pictures in (".pictures", ".slices"):
+        image = f"document.querySelector('{pictures} label img')"
+        edges = f"(({{left, top, right, bottom}}) => [left, top, right, bottom])({image}.getBoundingClientRect())"
+        before = page.value(edges)
+        page.value(f"{image}.click()")
+        left, top, right, bottom = page.value(edges)
+        assert (right - left) * (bottom - top) > 2 * (before[2] - before[0]) * (before[3] - before[1])
+        assert left >= 0 and top >= 0 and right <= width and bottom <= page.value("innerHeight")
+        assert page.value(f"getComputedStyle({image}).imageRendering") == "pixelated"
+        page.value(f"{image}.click()")
+        assert page.value(edges) == before
+
+
 def test_what_is_wrong_with_a_page_is_seen(page: browser.Page, tmp_path: Path) -> None:
     """The checks above can fail: a page with every fault that they look for."""
     bad = tmp_path / "bad.html"
