@@ -154,6 +154,19 @@ def test_of_several_recordings_there_are_all_result_bags_or_none(tar: Path, load
     assert cli.main(words) == 1 and "b.tar" in capsys.readouterr().err and not results.exists()
 
 
+def test_a_person_at_a_terminal_sees_what_is_done(tar: Path, loaded, capsys, monkeypatch) -> None:
+    save_sequence(tar.with_name("000008.tar"), rendered.sequence(2))
+    words = ["eval", str(tar.parent), "--against", "none"]
+    assert cli.main(words) == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main(words) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"dkt eval: looking at {tar.parent}\ndkt eval: rendered sequences, 2 recordings; loading nano"
+    )
+    assert "reading 000007 (1 of 2)" in said and "000008 (2 of 2):   0%" in said
+
+
 def test_parameters_of_the_node_are_for_the_node(tar: Path, loaded, capsys) -> None:
     assert cli.main(["eval", str(tar), "--node-parameter", "max_age:=0.0"]) == 1
     assert "--node-parameter: there is no node in this process; give --through node" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dkt_ros.commands import CommandError, against
+from dkt_ros.commands import CommandError, against, tell
 from dkt_ros.commands.bag_options import add_topic_arguments, question_on_terminal, topic_choice
 from dkt_ros.commands.engine_options import add_engine_arguments, make_cuts, make_perception
 from dkt_ros.commands.run import check_folder, no_empty_folder
@@ -112,7 +112,10 @@ def main(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise CommandError(f"--{name} {value}: must be 1 or more; leave it out to take all frames")
     with _folder(arguments.out):
+        tell(f"dkt eval: looking at {arguments.input}")
         dataset, limits = _opened(arguments)
+        count = len(dataset.sources)
+        tell(f"dkt eval: {dataset.name}, {count} recording{'s' * (count > 1)}; loading {arguments.engine}")
         try:
             ours = _ours(arguments)
             others = {name: _other(name, weights, arguments) for name, weights in compared.engines}
@@ -124,6 +127,7 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"scene cuts: {cuts}; {words}", file=sys.stderr)
         print("\n\n".join(part for part in (*_parts(outcome), dataset.in_words()) if part))
         if arguments.out:
+            tell(f"dkt eval: writing the report into {arguments.out}")
             _write(outcome, arguments.out)
     return 0
 

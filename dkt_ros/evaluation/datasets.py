@@ -195,8 +195,9 @@ def _of_layout(root: Path, layout: Layout, selection: Selection) -> Dataset:
 def _unknown(path: Path) -> str:
     """What was found, and what would have been a set."""
     found = [f"{place.relative_to(path) / name}" for place, names in folders(path) for name in names[:3]][:4]
-    wanted = "; ".join(f"{layout.name}: {layout.expected}" for layout in LAYOUTS)
+    wanted = "".join(f"\n  {layout.name}: {layout.expected}" for layout in LAYOUTS)
     return (
-        f"{path}: no bag, no tars of sequences and none of the known sets; found {', '.join(found) or 'no file'};"
-        f" expected one of: a folder with metadata.yaml and *.mcap or *.db3; *.tar; {wanted}"
+        f"{path}: is this the right folder? It holds no bag, no tars of sequences and none of the known sets; found"
+        f" {', '.join(found) or 'no file'}; expected one of:\n  a bag: metadata.yaml and *.mcap or *.db3\n"
+        f"  sequences: *.tar{wanted}"
     )

@@ -104,10 +104,11 @@ def evaluate_all(
     done: list[VideoScores] = []
     unreadable: list[str] = []
     try:
-        for source in dataset.sources:
+        for number, source in enumerate(dataset.sources, 1):
+            place = f" ({number} of {len(dataset.sources)})" if len(dataset.sources) > 1 else ""
             try:
                 bag = results / source.name if results and len(dataset.sources) > 1 else results
-                done.append(_evaluate(source, players, limits, groups, published, album, bag))
+                done.append(_evaluate(source, players, limits, groups, published, album, bag, place))
             except Unreadable as error:  # one of many; said, counted, left out
                 print(f"dkt eval: {error}", file=sys.stderr)
                 unreadable.append(str(error))
@@ -150,16 +151,19 @@ def _evaluate(
     published: bool,
     album: Album | None,
     bag: Path | None,
+    place: str,
 ) -> VideoScores:
+    """``place``: which of how many it is, for the progress bar."""
     from dkt_ros.evaluation.gallery import Gallery
 
-    recording = source.load()
+    with tqdm(disable=None, desc=f"reading {source.name}{place}", bar_format="{desc}", leave=False):
+        recording = source.load()
     if recording.problem:
         print(f"dkt eval: {recording.problem}", file=sys.stderr)
     gallery = Gallery(recording.name, len(recording.frames), limits)
     total = len(recording.frames) * (len(players) + baseline_count(groups))
     with (
-        tqdm(total=total, unit="step", disable=None, desc=recording.name, leave=False) as bar,
+        tqdm(total=total, unit="step", disable=None, desc=f"{recording.name}{place}", leave=False) as bar,
         result_bag(bag, recording.origin) if bag else nullcontext() as results,
     ):
 
