@@ -62,7 +62,7 @@ def transport_profile() -> Path | None:
 @contextmanager
 def leaving_in_order() -> Iterator[None]:
     """Meanwhile SIGTERM and SIGHUP raise SystemExit here, unless somebody handles them: dying of them at once, as by
-    default, would leave the nodes running for ever."""
+    default, would leave nodes running for ever, or what was begun on disk."""
 
     def leave(number: int, frame: object) -> None:
         sys.exit(128 + number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -165,6 +166,20 @@ def test_a_person_at_a_terminal_sees_what_is_done(tar: Path, loaded, capsys, mon
         f"dkt eval: looking at {tar.parent}\ndkt eval: rendered sequences, 2 recordings; loading nano"
     )
     assert "reading 000007 (1 of 2)" in said and "000008 (2 of 2):   0%" in said
+
+
+def test_sigterm_leaves_no_empty_folder(tar: Path, loaded, monkeypatch) -> None:
+    out = tar.parent / "out"
+
+    def stop(*given: object, **options: object) -> None:
+        assert out.is_dir()
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("goes on")
+
+    monkeypatch.setattr("dkt_ros.evaluation.running.evaluate", stop)
+    with pytest.raises(SystemExit, match="143"):
+        cli.main(["eval", str(tar), "--out", str(out)])
+    assert not out.exists() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_parameters_of_the_node_are_for_the_node(tar: Path, loaded, capsys) -> None:
