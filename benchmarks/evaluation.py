@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the run itself")
     parser.add_argument("--parts", action="store_true", help="only the cost of the parts")
     arguments = parser.parse_args()
-    keep_freed_memory()
+    keep_freed_memory(shared=True)
     print(f"load {os.getloadavg()[0]:.1f}, {worker_count()} processors")
     if arguments.parts:
         for name, cost in parts(Scene(KEPT)).items():

@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, write the report."""
-    keep_freed_memory()
+    keep_freed_memory(shared=True)
     compared = against.parse(arguments.against)
     _check_node_parameters(arguments)
     for name, value in (("every", arguments.every), ("first", arguments.first)):
