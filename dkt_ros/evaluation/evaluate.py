@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from dkt_ros.evaluation.protocols import Answer, Range, Reference
 from dkt_ros.evaluation.published import score_published
 from dkt_ros.evaluation.reliability import Reliability
 from dkt_ros.evaluation.scorer import Scorer
-from dkt_ros.evaluation.videos import Made, Picked, Pictures
+from dkt_ros.evaluation.videos import Made, MadeFrames, Picked, Pictures
 from dkt_ros.evaluation.whole_pictures import score_whole_pictures
 from dkt_ros.frames import Estimate, Frame
 
@@ -110,7 +110,9 @@ def evaluate(
     paths = [ours]
     for name, theirs in (others or {}).items():
         paths.append(_listen(Heard(recording, limits, name, wanted=ours.places), theirs, recording))
-    frames = _Chosen(recording.frames, kept) if len(kept) < len(recording.frames) else recording.frames
+    frames = recording.frames
+    if len(kept) < len(frames):
+        frames = MadeFrames(len(kept), lambda number: recording.frames[kept[number]])
     reference = _subset(recording.reference, kept)
     scorer, seams = Scorer(reference, limits), {path.name: starts(path.name) for path in paths}
     looked_at = {path.name: path.answers(kept) for path in paths}
@@ -177,25 +179,6 @@ def _add_whole_pictures(
     rows = list(chain.from_iterable(answers.values()))
     for method, found in score_whole_pictures(rows, fits, frames, reference, limits, starts, gaps).items():
         scores[method] |= found
-
-
-class _Chosen(Sequence[Frame]):
-    """Some of a recording's frames, read when they are asked for."""
-
-    def __init__(self, frames: Sequence[Frame], index: Sequence[int]) -> None:
-        self._frames, self._index = frames, index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    @overload
-    def __getitem__(self, place: int) -> Frame: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Frame]: ...
-    def __getitem__(self, place: int | slice) -> Frame | Sequence[Frame]:
-        return (
-            _Chosen(self._frames, self._index[place]) if isinstance(place, slice) else self._frames[self._index[place]]
-        )
 
 
 def _subset(reference: Reference, kept: Sequence[int]) -> Reference:

@@ -8,17 +8,15 @@ covering 10 to 90 %. The same frame of the same recording always gets the same s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dkt_ros.evaluation.datasets import Dataset, Source
 from dkt_ros.evaluation.evaluate import Recording
-from dkt_ros.evaluation.videos import Made
+from dkt_ros.evaluation.videos import Made, MadeFrames
 from dkt_ros.frames import Float32, Frame
 from dkt_ros.training.partial_shapes import shapes
 
@@ -52,26 +50,10 @@ def cut(recording: Recording) -> Recording:
 
     partial_depth = Made(truth.shape, sensor)
     reference = replace(recording.reference, transparent=Made(truth.shape, hidden), sensor_depth=partial_depth)
-    frames = _Frames(recording.frames, partial_depth)
+
+    def frame(index: int) -> Frame:
+        return replace(recording.frames[index], sensor_depth=partial_depth[index])
+
+    frames = MadeFrames(len(recording.frames), frame)
     # Without its origin, as a bag's own messages hold the depth that was cut out.
     return replace(recording, frames=frames, reference=reference, origin=None)
-
-
-class _Frames(Sequence[Frame]):
-    """Frames with other sensor depth, which is made when they are asked for."""
-
-    def __init__(self, frames: Sequence[Frame], sensor: Made) -> None:
-        self._frames, self._sensor = frames, sensor
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        return replace(self._frames[place], sensor_depth=self._sensor[place])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dkt_ros.frames import Frame
 
 
 class Pictures(Protocol):
@@ -147,6 +149,32 @@ class Made:
         if not 0 <= index < len(self):
             raise IndexError(f"picture {index} of {len(self)}")
         return self._make(index)
+
+
+class MadeFrames(Sequence[Frame]):
+    """Frames that are read or worked out each time they are asked for; a slice is made of the same.
+
+    Args:
+        length: how many.
+        make: the frame of a number from 0.
+    """
+
+    def __init__(self, length: int, make: Callable[[int], Frame]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> MadeFrames: ...
+    def __getitem__(self, index: int | slice) -> Frame | MadeFrames:
+        places = range(self._length)
+        if isinstance(index, slice):
+            chosen = places[index]
+            return MadeFrames(len(chosen), lambda number: self._make(chosen[number]))
+        return self._make(places[index])
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
